@@ -1,0 +1,18 @@
+# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
+"""Transforms for soft masks and edges; they mix with mmseg's own."""
+
+from .formatting import PackDISInputs
+from .geometric import DISRandomCenterCrop, DISRandomRotate, DISResize
+from .loading import GenerateDISEdge, LoadDISAnnotations, LoadDISImage
+from .photometric import DISColorJitter
+
+__all__ = [
+    'DISColorJitter',
+    'DISRandomCenterCrop',
+    'DISRandomRotate',
+    'DISResize',
+    'GenerateDISEdge',
+    'LoadDISAnnotations',
+    'LoadDISImage',
+    'PackDISInputs',
+]

@@ -1,0 +1,67 @@
+# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
+"""From a pipeline's dict to the tensors that models and metrics take."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import PixelData
+from mmseg.registry import TRANSFORMS
+from mmseg.structures import SegDataSample
+
+
+@TRANSFORMS.register_module()
+class PackDISInputs(BaseTransform):
+    """``dict(inputs, data_samples)``: image uint8 [3, H, W] BGR and a ``SegDataSample`` with
+
+    * ``gt_alpha`` float32 [1, H, W] in [0, 1], the soft mask;
+    * ``gt_sem_seg`` int64 [1, H, W] = ``gt_alpha > 0.5``: the hard label always agrees with the
+      soft one, whatever the augmentation did;
+    * ``gt_edge_map`` float32 [1, H, W] in [0, 1], if the pipeline made one.
+
+    Without truth in the pipeline (prediction), the sample holds meta information only.
+
+    Args:
+        meta_keys: keys of the results to keep as meta information, where present.
+    """
+
+    def __init__(
+        self,
+        meta_keys: Sequence[str] = (
+            'img_path',
+            'seg_map_path',
+            'stem',
+            'subset',
+            'ori_shape',
+            'img_shape',
+            'pad_shape',
+            'scale_factor',
+            'flip',
+            'flip_direction',
+            'reduce_zero_label',
+        ),
+    ) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        """Pack; raises ``ValueError`` if the truth was loaded without ``gt_alpha``."""
+        if 'gt_seg_map' in results and 'gt_alpha' not in results:
+            raise ValueError(
+                "PackDISInputs found 'gt_seg_map' without 'gt_alpha'; load masks with "
+                'LoadDISAnnotations '
+                '(stock LoadAnnotations reads 255 as "ignore").'
+            )
+        sample = SegDataSample()
+        for key in ('gt_alpha', 'gt_edge_map'):
+            if key in results:
+                field = torch.from_numpy(np.ascontiguousarray(results[key], np.float32))
+                setattr(sample, key, PixelData(data=field[None]))
+        if 'gt_alpha' in results:
+            sample.gt_sem_seg = PixelData(data=(sample.gt_alpha.data > 0.5).long())
+        sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
+        image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
+        return {'inputs': torch.from_numpy(image), 'data_samples': sample}
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(meta_keys={self.meta_keys})'

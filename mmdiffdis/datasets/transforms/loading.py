@@ -1,0 +1,247 @@
+# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
+"""Loading of images and soft masks of every kind that people keep them in, and the edge target."""
+
+import io
+
+import cv2
+import mmengine.fileio as fileio
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmseg.registry import TRANSFORMS
+from PIL import Image, ImageOps
+
+# A grey mask stored as RGB JPEG comes back with channels that differ by a few levels; a photograph
+# or a red mask differs by far more.
+_GREY_TOLERANCE = 40
+# Lossless masks whose largest value is this small hold class indices, not grey levels.
+_LARGEST_CLASS_INDEX = 15
+_LOSSY_FORMATS = ('JPEG', 'MPO', 'WEBP')
+
+
+def read_image(path: str, backend_args: dict | None = None) -> Image.Image:
+    """First frame of an image file, decoded and upright (EXIF orientation applied).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is empty, truncated or no image; the message names it.
+    """
+    content = fileio.get(path, backend_args=backend_args)
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        upright.format = image.format  # lost in the transposition; masks need it
+        return upright
+    # Pillow's decoders raise nearly anything on damaged data: OSError, SyntaxError, struct.error
+    except Exception as error:
+        reason = 'the file is empty' if not content else f'{type(error).__name__}: {error}'
+        raise ValueError(
+            f"cannot read '{path}' as an image ({reason}). Replace the file or take it out of the "
+            'folder.'
+        ) from error
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3] in RGB order, of any mode of picture.
+
+    16-bit grey is scaled to 8 bits. Transparent pixels are laid over white, as most viewers show
+    them: what lies hidden beneath them is often garbage.
+
+    Raises:
+        ValueError: for 32-bit integer and floating-point pictures, whose white is not defined.
+    """
+    if image.mode.startswith(('I', 'F')):
+        return np.repeat(np.uint8(np.rint(_deep_grey(image) * 255))[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        rgba = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba)
+    return np.array(image.convert('RGB'))
+
+
+def to_alpha(image: Image.Image, full_scale: int | None = None) -> np.ndarray:
+    """float32 [H, W] in [0, 1], 1 = foreground, of any mode of mask.
+
+    In this order: an alpha channel that varies is the mask; a palette of two colours, the first
+    black, is an index map; everything else must be grey. What counts as 1:
+
+    * ``full_scale``, if given;
+    * 1, if the file is lossless and holds no other values than 0 and 1 (boolean and 0/1 masks);
+    * 255 for 8-bit files, and for 16-bit files without any larger value;
+    * 65535 for other 16-bit files.
+
+    Raises:
+        ValueError: if the mask is coloured, or lossless and without any value above 15 (class
+        indices?).
+    """
+    grey, white = _grey_levels(image)
+    if full_scale is None:
+        # lossy compression may sprinkle an all-black mask with 1s
+        lossless = image.format not in _LOSSY_FORMATS
+        largest = grey.max()
+        if lossless and largest == 1:
+            full_scale = 1
+        elif lossless and 1 < largest <= _LARGEST_CLASS_INDEX and white >= 255:
+            raise ValueError(
+                f'its largest value is {largest:g}, which looks like class indices. Save it as 0 '
+                'and 255, or set `full_scale` of LoadDISAnnotations to the value that means '
+                'foreground.'
+            )
+        else:
+            full_scale = 255 if white == 65535 and largest <= 255 else white
+    return np.clip(grey / np.float32(full_scale), 0, 1).astype(np.float32)
+
+
+def _grey_levels(image: Image.Image) -> tuple[np.ndarray, int]:
+    """Grey levels [H, W] and the level that the file's format calls white."""
+    if image.mode == '1':
+        return np.array(image, np.uint8), 1
+    if image.mode == 'F':
+        return _deep_grey(image), 1
+    if image.mode.startswith('I'):
+        return np.rint(_deep_grey(image) * 65535), 65535
+    if image.has_transparency_data:
+        alpha = np.array(image.convert('RGBA'))[..., 3]
+        if alpha.min() != alpha.max():
+            return alpha, 255
+    if image.mode == 'P':
+        index = np.array(image)
+        colours = np.array(image.convert('RGB'))
+        used = np.unique(index)
+        is_index_map = len(used) <= 2 and used[0] == 0 and not colours[index == 0].any()
+        if is_index_map and np.ptp(colours, axis=2).max() > _GREY_TOLERANCE:
+            return np.uint8(index > 0), 1
+    if image.mode == 'L':
+        return np.array(image), 255
+    colours = np.array(image.convert('RGB'))
+    spread = int(np.ptp(colours, axis=2).max())
+    if spread > _GREY_TOLERANCE:
+        raise ValueError(
+            f'it is coloured (channels differ by up to {spread} of 255), so its grey level does '
+            'not tell foreground from background. Save it as a grey image, black to white.'
+        )
+    return np.array(Image.fromarray(colours).convert('L')), 255
+
+
+def _deep_grey(image: Image.Image) -> np.ndarray:
+    """float64 [H, W] in [0, 1] of a picture of more than 8 bits."""
+    values = np.array(image, np.float64)
+    white = 1 if image.mode == 'F' else 65535
+    if not (values.min() >= 0 and values.max() <= white):
+        raise ValueError(
+            f'its values lie in [{values.min():g}, {values.max():g}], expected [0, {white}] for '
+            f"mode '{image.mode}'. Save it with 8 or 16 bits."
+        )
+    return values / white
+
+
+@TRANSFORMS.register_module()
+class LoadDISImage(BaseTransform):
+    """``img`` uint8 [H, W, 3] BGR, upright, and ``img_shape``, ``ori_shape``; see ``to_rgb``.
+
+    Used instead of mmcv's loader because that one keeps the hidden colours of transparent pixels
+    and decodes truncated files to half-grey pictures without a word.
+
+    Args:
+        backend_args: of mmengine's file backend.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Read ``results['img_path']``."""
+        path = results['img_path']
+        image = read_image(path, self.backend_args)
+        try:
+            rgb = to_rgb(image)
+        except ValueError as error:
+            raise ValueError(f"cannot use the image '{path}': {error}") from error
+        results['img'] = np.ascontiguousarray(rgb[..., ::-1])
+        results['img_shape'] = results['ori_shape'] = rgb.shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'
+
+
+@TRANSFORMS.register_module()
+class LoadDISAnnotations(BaseTransform):
+    """``gt_alpha`` float32 [H, W] in [0, 1] and ``gt_seg_map`` uint8 {0, 1}; see ``to_alpha``.
+
+    ``gt_seg_map`` is ``gt_alpha > 0.5``. Both are listed in ``seg_fields``. May stand after a
+    resizing of the image (the habit of mmseg's test pipelines): the mask then stays at the original
+    size.
+
+    Args:
+        full_scale: value of the mask files that means full foreground; None finds out per file.
+        backend_args: of mmengine's file backend.
+    """
+
+    def __init__(self, full_scale: int | None = None, backend_args: dict | None = None) -> None:
+        self.full_scale = full_scale
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Read ``results['seg_map_path']`` and check its size against the image's.
+
+        Raises:
+            ValueError: if the file is damaged, no usable mask, or not of the image's size.
+        """
+        path = results['seg_map_path']
+        image = read_image(path, self.backend_args)
+        try:
+            alpha = to_alpha(image, self.full_scale)
+        except ValueError as error:
+            raise ValueError(f"cannot use the mask '{path}': {error}") from error
+        height, width = results['ori_shape'][:2]
+        if alpha.shape != (height, width):
+            raise ValueError(
+                f"the mask '{path}' is {alpha.shape[1]}x{alpha.shape[0]} pixels, but its image "
+                f"'{results['img_path']}' is {width}x{height}. Export the mask at the size of the "
+                'image.'
+            )
+        results['gt_alpha'] = alpha
+        results['gt_seg_map'] = (alpha > 0.5).astype(np.uint8)
+        results['seg_fields'] = _with_fields(results, 'gt_seg_map', 'gt_alpha')
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(full_scale={self.full_scale}, backend_args={self.backend_args})'
+        )
+
+
+@TRANSFORMS.register_module()
+class GenerateDISEdge(BaseTransform):
+    """``gt_edge_map`` float32 [H, W] in {0, 1} from ``gt_alpha``, also listed in ``seg_fields``.
+
+    5x5 dilation minus 5x5 erosion of the 8-bit mask; differences of 6 grey levels or more are edge
+    (rule of the released DiffDIS training data). The width is in pixels of the mask at hand, so
+    this stands right after ``LoadDISAnnotations``, at full resolution.
+    """
+
+    kernel_size = 5
+    smallest_step = 6
+
+    def transform(self, results: dict) -> dict:
+        """Add the edge of ``results['gt_alpha']``."""
+        if 'gt_alpha' not in results:
+            raise ValueError(
+                "GenerateDISEdge found no 'gt_alpha'; put LoadDISAnnotations before it in the "
+                'pipeline.'
+            )
+        grey = np.rint(results['gt_alpha'] * 255).astype(np.uint8)
+        kernel = np.ones((self.kernel_size, self.kernel_size), np.uint8)
+        step = cv2.dilate(grey, kernel) - cv2.erode(grey, kernel)
+        results['gt_edge_map'] = (step >= self.smallest_step).astype(np.float32)
+        results['seg_fields'] = _with_fields(results, 'gt_edge_map')
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+def _with_fields(results: dict, *names: str) -> list[str]:
+    """``seg_fields`` and ``names``, as a new list: copies of ``results`` share the old one."""
+    fields = results.get('seg_fields', [])
+    return fields + [name for name in names if name not in fields]

@@ -1,0 +1,62 @@
+# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
+"""One reading of every segmentor's prediction: the foreground probability."""
+
+from collections.abc import Mapping
+
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+# Bilinear resizing in half precision leaves [0, 1] by about one rounding step; logits leave it by
+# far.
+_ROUNDING = 1e-2
+
+
+def foreground_probability(data_sample: BaseDataElement | Mapping) -> Tensor:
+    """Foreground probability [H, W], float32 in [0, 1], of any mmseg-style prediction.
+
+    ``seg_logits`` means two things in mmseg 1.x: with one channel ``postprocess_result`` has
+    already applied the sigmoid, so it holds probabilities; with two channels it holds raw logits
+    (background, foreground), which are soft-maxed here.
+
+    Args:
+        data_sample: ``SegDataSample`` with ``seg_logits`` [1 or 2, H, W], or its ``to_dict()``
+            form, which is what metrics receive.
+
+    Raises:
+        ValueError: if there is no ``seg_logits``, it is not of 1 or 2 channels, holds NaN or
+        infinity, or a
+            single channel leaves [0, 1].
+    """
+    field = data_sample.get('seg_logits')
+    if field is None:
+        keys = sorted(data_sample.keys())
+        raise ValueError(
+            f"the data sample has no 'seg_logits', only {keys}. Pass a prediction, i.e. what "
+            "`model.test_step` returns or a model's `mode='predict'` forward."
+        )
+    logits = field['data'] if isinstance(field, Mapping) else field.data
+    if logits.ndim != 3 or logits.shape[0] not in (1, 2):
+        raise ValueError(
+            f"'seg_logits' has shape {tuple(logits.shape)}, expected [1, H, W] (foreground "
+            'probability) '
+            'or [2, H, W] (background and foreground logits). Train a segmentor for this task with '
+            '`num_classes=2` (and `out_channels=1` for a single channel).'
+        )
+    logits = logits.detach().float()
+    if not torch.isfinite(logits).all():
+        raise ValueError(
+            "'seg_logits' holds NaN or infinity: the model diverged or overflowed. Half precision "
+            'is a '
+            'common cause; predict in float32 or bfloat16.'
+        )
+    if logits.shape[0] == 2:
+        return logits.softmax(dim=0)[1]
+    low, high = logits.min().item(), logits.max().item()
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise ValueError(
+            f"one-channel 'seg_logits' lies in [{low:.4g}, {high:.4g}], expected probabilities in "
+            '[0, 1]: '
+            'these look like logits. Apply the sigmoid in `predict`, as mmseg does for one channel.'
+        )
+    return logits[0].clamp(0, 1)
