@@ -1,0 +1,55 @@
+"""Installs mmdiffdis: `pip install -c constraints.txt -e '.[lite]'`, or `.[full]` for full mmcv."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+README = ROOT / 'README.md'
+VERSION = re.search(
+    r"^__version__ = '(.+)'$", (ROOT / 'mmdiffdis' / 'version.py').read_text(), re.MULTILINE
+).group(1)
+
+setup(
+    name='mmdiffdis',
+    version=VERSION,
+    description='DiffDIS for MMSegmentation: one-step diffusion for dichotomous image segmentation',
+    long_description=README.read_text(encoding='utf-8') if README.exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    python_requires='>=3.10',
+    packages=find_packages(include=['mmdiffdis', 'mmdiffdis.*']),
+    package_data={'mmdiffdis': ['weights/*.safetensors']},
+    install_requires=[
+        # Before 2.6, torch.load(weights_only=True) could be made to run code (CVE-2025-32434).
+        'torch>=2.6',
+        # The first release in which transformers beside torch>=2.5 is no registration conflict.
+        'mmengine>=0.10.7,<1',
+        'mmsegmentation==1.2.*',
+        'ftfy',  # mmseg.utils imports ftfy and regex, but mmsegmentation does not require them
+        'regex',
+        'diffusers>=0.35,<1',
+        'safetensors>=0.4.3',
+        'numpy>=1.26',
+        'scipy',
+        'pillow',
+        'scikit-image',
+        'pysodmetrics>=1.6',
+        'tqdm',
+    ],
+    # mmcv itself is an extra, because mmcv and mmcv-lite install into the same folder: to require
+    # either would overwrite the other. `import mmdiffdis` says so if there is none.
+    extras_require={
+        'lite': ['mmcv-lite==2.1.0'],
+        'full': ['mmcv==2.1.0'],
+        'train': ['tensorboard'],
+        'convert': ['transformers'],  # once, for the empty prompt's embedding
+        'tests': ['pytest>=8', 'ruff'],
+    },
+    classifiers=[
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
+)
