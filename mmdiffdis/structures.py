@@ -1,4 +1,3 @@
-# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
 """One reading of every segmentor's prediction: the foreground probability."""
 
 from collections.abc import Mapping

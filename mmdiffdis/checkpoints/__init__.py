@@ -1,5 +1,5 @@
 """Checkpoints: reading them without running what is in them, and writing weights as safetensors."""
 
-from .loading import load_from_local, load_from_mmdiffdis, save_weights
+from .loading import CheckpointError, load_from_local, load_from_mmdiffdis, save_weights
 
-__all__ = ['load_from_local', 'load_from_mmdiffdis', 'save_weights']
+__all__ = ['CheckpointError', 'load_from_local', 'load_from_mmdiffdis', 'save_weights']

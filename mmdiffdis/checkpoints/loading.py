@@ -12,6 +12,7 @@ In the place of MMEngine's own loader (`_compat.apply` sees to it), so that `loa
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType
@@ -30,6 +31,10 @@ SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 SCHEME = 'mmdiffdis://'
 
 
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, or holds what would have to be executed."""
+
+
 def load_from_local(filename: str, map_location=None) -> dict[str, Any]:
     """The contents of a local checkpoint.
 
@@ -42,37 +47,25 @@ def load_from_local(filename: str, map_location=None) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is empty, truncated or not a checkpoint.
-        pickle.UnpicklingError: It holds more than weights and training state, which would have to
-            be executed.
+        CheckpointError: It is empty, truncated or no checkpoint; or it refers to more than weights
+            and training state consist of, and the message names what.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
             f'checkpoint {path} does not exist; expected a .safetensors or .pth file.'
         )
-    if path.stat().st_size == 0:
-        raise ValueError(f'checkpoint {path} is empty (0 bytes): copy or download it again.')
     read = _read_safetensors if path.suffix == '.safetensors' else _read_pickle
     try:
         return read(path, map_location)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        reason = str(error)
-        refused = re.search(r'GLOBAL (\S+)|unrecognized function (.+)|but got (<.+)', reason)
-        if isinstance(error, pickle.UnpicklingError) and refused:
-            offending = next(filter(None, refused.groups()))
-            raise pickle.UnpicklingError(
-                f'checkpoint {path} was not loaded: it refers to `{offending}`, which is no part '
-                'of weights or of a training state and could run any program. '
-                f'If you trust the origin of the file, set {TRUST_VARIABLE}=1.'
-            ) from error
-        first_line = reason.strip().splitlines()[0] if reason.strip() else type(error).__name__
-        raise ValueError(
-            f'checkpoint {path} ({path.stat().st_size} bytes) cannot be read: {first_line} '
-            'If it is truncated or damaged, copy or download it again.'
-        ) from error
+        if 'map_location' in str(
+            error
+        ):  # tensors of a GPU on a machine without: torch says it well
+            raise
+        raise CheckpointError(f'checkpoint {path} {_explain(error, path)}') from error
 
 
 @CheckpointLoader.register_scheme(SCHEME, force=True)
@@ -160,6 +153,29 @@ def _read_pickle(path: Path, map_location) -> dict[str, Any]:
         return torch.load(path, map_location, weights_only=True)
 
 
+def _explain(error: Exception, path: Path) -> str:
+    """What is wrong with the checkpoint whose reading raised `error`, and the way out."""
+    reason = str(error)
+    refused = re.search(r'GLOBAL (\S+)|unrecognized function (.+)|but got (<.+)', reason)
+    if isinstance(error, pickle.UnpicklingError) and refused:
+        offending = next(filter(None, refused.groups()))
+        return (
+            f'was not loaded: it refers to `{offending}`, which is no part of weights or of a '
+            'training state and could run any program. '
+            f'If you trust the origin of the file, set {TRUST_VARIABLE}=1.'
+        )
+    size = path.stat().st_size
+    if size == 0:
+        return 'is empty (0 bytes): copy or download it again.'
+    with path.open('rb') as file:
+        begins_as_zip = file.read(2) == b'PK'
+    if begins_as_zip and not zipfile.is_zipfile(path):
+        return f'is truncated ({size} bytes are left of it): copy or download it again.'
+    if isinstance(error, pickle.UnpicklingError):
+        return f'({size} bytes) is not a file written by torch.save, or is damaged.'
+    return f'({size} bytes) cannot be read: {reason.split(". ")[0] or type(error).__name__}.'
+
+
 def _training_state_globals() -> list[Callable | tuple[Callable, str]]:
     """What MMEngine's checkpoints refer to beside weights: logged scalars and numpy arrays.
 
@@ -186,6 +202,6 @@ def _history_buffer_method(owner: type, name: str) -> FunctionType:
     method = vars(HistoryBuffer).get(name)
     if owner is not HistoryBuffer or name.startswith('_') or not isinstance(method, FunctionType):
         raise pickle.UnpicklingError(
-            f'GLOBAL builtins.getattr({owner!r}, {name!r}) is not allowed.'
+            f'GLOBAL builtins.getattr is called with {owner!r} and {name!r}'
         )
     return method

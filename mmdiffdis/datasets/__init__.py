@@ -1,4 +1,3 @@
-# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
 """Data sets and transforms of dichotomous image segmentation."""
 
 from . import transforms

@@ -1,4 +1,3 @@
-# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
 """DIS5K, and any other folder pair of images and soft masks."""
 
 import unicodedata

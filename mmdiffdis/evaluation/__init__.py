@@ -1,4 +1,3 @@
-# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
 """Scoring of masks."""
 
 from .dis_metric import DISMetric

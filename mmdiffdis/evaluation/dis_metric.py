@@ -1,4 +1,3 @@
-# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
 """The measures of dichotomous image segmentation, under a protocol that is part of the result."""
 
 from collections.abc import Mapping, Sequence

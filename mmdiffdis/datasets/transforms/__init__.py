@@ -1,4 +1,3 @@
-# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
 """Transforms for soft masks and edges; they mix with mmseg's own."""
 
 from .formatting import PackDISInputs

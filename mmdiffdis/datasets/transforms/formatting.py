@@ -1,4 +1,3 @@
-# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
 """From a pipeline's dict to the tensors that models and metrics take."""
 
 from collections.abc import Sequence

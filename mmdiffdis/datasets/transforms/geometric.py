@@ -1,4 +1,3 @@
-# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
 """Geometric transforms that keep soft masks soft, and aligned with the image.
 
 Cropping and flipping need nothing special: mmseg's RandomFlip and RandomCrop work on every name in

@@ -1,4 +1,3 @@
-# Copyright (c) the mmdiffdis authors. Licensed under Apache-2.0.
 """Loading of images and soft masks of every kind that people keep them in, and the edge target."""
 
 import io

@@ -1,0 +1,113 @@
+"""Panels of validation and test images while mmengine's loops run."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from mmseg.structures import SegDataSample
+from PIL import Image
+
+from mmdiffdis.datasets.transforms.loading import read_image, to_rgb
+from mmdiffdis.structures import foreground_probability
+
+from .panel import panel
+
+
+@HOOKS.register_module()
+class DISPanelHook(Hook):
+    """Saves image | truth | mask | edge panels of some images of every validation and test.
+
+    They go to ``<work_dir>/panels/<epoch_N, iter_N or test>/<stem>.jpg`` and, through the runner's
+    visualizer, to its backends (TensorBoard and others).
+
+    Args:
+        num_images: how many panels each time.
+        interval: take every ``interval``-th image.
+        max_side: longer side of each part of a panel, in pixels.
+    """
+
+    def __init__(self, num_images: int = 8, interval: int = 1, max_side: int = 512) -> None:
+        if num_images < 1 or interval < 1:
+            raise ValueError(
+                f'`num_images` is {num_images} and `interval` {interval}, expected at least 1 '
+                'each. Leave the hook out to have no panels.'
+            )
+        self.num_images = num_images
+        self.interval = interval
+        self.max_side = max_side
+        self._seen = 0
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start counting images."""
+        self._seen = 0
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start counting images."""
+        self._seen = 0
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] | None = None,
+    ) -> None:
+        """Save the panels that are due; the folder is named after the training's progress."""
+        by_epoch = runner.log_processor.by_epoch
+        folder = f'epoch_{runner.epoch}' if by_epoch else f'iter_{runner.iter}'
+        self._save_panels(runner, outputs, 'val', folder)
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] | None = None,
+    ) -> None:
+        """Save the panels that are due."""
+        self._save_panels(runner, outputs, 'test', 'test')
+
+    @master_only
+    def _save_panels(
+        self, runner: Runner, samples: Sequence[SegDataSample], mode: str, folder: str
+    ) -> None:
+        for sample in samples:
+            index, self._seen = self._seen, self._seen + 1
+            if index % self.interval or index >= self.num_images * self.interval:
+                continue
+            picture = draw_sample(sample, self.max_side)
+            stem = sample.get('stem') or Path(sample.get('img_path', f'image_{index}')).stem
+            runner.visualizer.add_image(f'{mode}_{stem}', picture, step=runner.iter)
+            path = Path(runner.work_dir) / 'panels' / folder / f'{stem}.jpg'
+            if index and path.exists():  # the same stem in another subset
+                path = path.with_name(f'{sample.get("subset", index)}_{path.name}')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path, quality=92)
+
+
+def draw_sample(sample: SegDataSample, max_side: int = 512) -> np.ndarray:
+    """Panel (uint8 RGB) of a predicted sample; parts that it lacks are left out.
+
+    A picture that can no longer be read is left out with a warning: a training must not stop for
+    it.
+    """
+    truth = sample.get('gt_alpha', sample.get('gt_sem_seg'))
+    edge = sample.get('pred_edge_map')
+    try:
+        image = to_rgb(read_image(sample.get('img_path', '')))
+    except (OSError, ValueError) as error:
+        print_log(f'panel without its image: {error}', logger='current', level=logging.WARNING)
+        image = None
+    return panel(
+        image,
+        None if truth is None else truth.data[0].float().cpu().numpy(),
+        foreground_probability(sample).cpu().numpy(),
+        None if edge is None else edge.data[0].float().cpu().numpy(),
+        max_side=max_side,
+    )

@@ -1,0 +1,77 @@
+"""Pictures of masks, as pure functions on arrays.
+
+Images are uint8 [H, W, 3] RGB. Masks and edges are [H, W], uint8 (0-255) or float ([0, 1]).
+"""
+
+import cv2
+import numpy as np
+
+_GAP = 6
+_CAPTION_HEIGHT = 26
+_PAPER = 255
+_TINT = np.array((255, 40, 90), np.float32)  # rarely met in photographs
+
+
+def panel(
+    image: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    edge: np.ndarray | None = None,
+    max_side: int = 512,
+) -> np.ndarray:
+    """uint8 [H', W', 3]: the parts given, side by side under their captions.
+
+    All parts are shown at the size of the first, scaled to ``max_side`` pixels on its longer side.
+
+    Raises:
+        ValueError: if no part is given.
+    """
+    parts = {'image': image, 'truth': truth, 'mask': mask, 'edge': edge}
+    parts = {caption: _as_rgb(part) for caption, part in parts.items() if part is not None}
+    if not parts:
+        raise ValueError('a panel needs at least one of image, truth, mask and edge.')
+    height, width = next(iter(parts.values())).shape[:2]
+    scale = max_side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    tiles = []
+    for caption, part in parts.items():
+        tile = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        tiles.append(_captioned(tile, caption))
+    gap = np.full((tiles[0].shape[0], _GAP, 3), _PAPER, np.uint8)
+    return np.hstack([tiles[0], *(piece for tile in tiles[1:] for piece in (gap, tile))])
+
+
+def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3]: the image with its foreground tinted, half-way where the mask is 1."""
+    weight = 0.5 * to_unit(mask)[..., None]
+    return np.rint(image * (1 - weight) + _TINT * weight).astype(np.uint8)
+
+
+def cutout(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 4] RGBA: the image with the mask as its alpha channel."""
+    return np.dstack([image, to_grey(mask)])
+
+
+def to_grey(mask: np.ndarray) -> np.ndarray:
+    """uint8 [H, W], 0-255, of a mask or edge."""
+    return mask if mask.dtype == np.uint8 else np.rint(np.clip(mask, 0, 1) * 255).astype(np.uint8)
+
+
+def to_unit(mask: np.ndarray) -> np.ndarray:
+    """float32 [H, W] in [0, 1] of a mask or edge."""
+    return (
+        to_grey(mask).astype(np.float32) / 255
+        if mask.dtype == np.uint8
+        else mask.astype(np.float32)
+    )
+
+
+def _as_rgb(part: np.ndarray) -> np.ndarray:
+    return part if part.ndim == 3 else np.repeat(to_grey(part)[..., None], 3, axis=2)
+
+
+def _captioned(tile: np.ndarray, caption: str) -> np.ndarray:
+    bar = np.full((_CAPTION_HEIGHT, tile.shape[1], 3), _PAPER, np.uint8)
+    position = (4, _CAPTION_HEIGHT - 8)
+    cv2.putText(bar, caption, position, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([bar, tile])

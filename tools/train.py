@@ -1,0 +1,106 @@
+#!/usr/bin/env python
+"""Trains a model: python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] ..."""
+
+import argparse
+from pathlib import Path
+
+import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from mmdiffdis.launch import (
+    RUN_ERRORS,
+    add_config_arguments,
+    load_config,
+    one_line_errors,
+    set_launcher,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line's arguments."""
+    parser = argparse.ArgumentParser(description='Train a model.')
+    parser.add_argument('config', metavar='CONFIG', help='config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from a checkpoint, by default from the latest one in the work dir',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: bfloat16, or float16 on older GPUs'
+    )
+    parser.add_argument('--seed', type=int, help='seed of everything random')
+    add_config_arguments(parser)
+    return parser.parse_args()
+
+
+def set_resume(config: Config, resume: str | None) -> None:
+    """Makes `config` continue from `resume`; 'auto' stands for the latest checkpoint, if any.
+
+    Raises:
+        FileNotFoundError: `resume` is a path where nothing is.
+    """
+    if resume is None:
+        return
+    if resume == 'auto':
+        latest = None
+        if Path(config.work_dir, 'last_checkpoint').is_file():
+            latest = Path(find_latest_checkpoint(config.work_dir))
+            if not latest.is_file():  # the work dir was moved, or is relative to another folder
+                latest = Path(config.work_dir, latest.name)
+        if latest is None:
+            print_log(f'Nothing to resume from in {config.work_dir}: training starts afresh.')
+            config.resume = False
+            return
+        resume = str(latest)
+    if not Path(resume).is_file():
+        raise FileNotFoundError(f'cannot resume: checkpoint {resume} does not exist.')
+    # MMEngine resumes from load_from, if that is set, and not from the work dir.
+    config.resume, config.load_from = True, resume
+
+
+def set_mixed_precision(config: Config) -> None:
+    """Makes `config` train in bfloat16, whose range is float32's; SD's VAE overflows float16.
+
+    Raises:
+        ValueError: The config's optimizer wrapper is one of its own kind.
+    """
+    wrapper = config.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp takes the place of OptimWrapper, but the config uses {kind}.')
+    wrapper.type = 'AmpOptimWrapper'
+    bfloat16 = not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
+    wrapper.setdefault('dtype', 'bfloat16' if bfloat16 else 'float16')
+
+
+def main() -> None:
+    """Trains as the command line says."""
+    args = parse_args()
+    with one_line_errors():
+        config = load_config(args.config, args.work_dir, args.cfg_options)
+        set_launcher(config, args.launcher, args.local_rank)
+        set_resume(config, args.resume)
+        if args.seed is not None:
+            config.randomness = dict(config.get('randomness', {}), seed=args.seed)
+        if args.amp:
+            set_mixed_precision(config)
+        if get_device() == 'cpu' and config.optim_wrapper.get('type') == 'AmpOptimWrapper':
+            raise ValueError(
+                'mixed precision (--amp, AmpOptimWrapper) needs a GPU, and there is none.'
+            )
+        runner = Runner.from_cfg(config)
+        # Build the loops, and with them the datasets, where a mistake still gives a short answer.
+        _ = runner.train_loop, runner.val_loop
+    with one_line_errors(RUN_ERRORS):
+        runner.train()
+
+
+if __name__ == '__main__':
+    main()
