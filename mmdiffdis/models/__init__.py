@@ -9,6 +9,7 @@ from .noise import GaussianNoise, PyramidNoise, per_image_noise
 from .scheduler import OneStepScheduler
 from .sd_turbo_unet import SDTurboUNet
 from .swci import ScaleWiseConditionalInjection
+from .tta import DISTTAModel
 from .vae_decode_head import VAEDecodeHead
 from .vae_reconstructor import VAEReconstructor
 
@@ -16,6 +17,7 @@ __all__ = [
     'BatchDiscriminativeEmbedding',
     'DBIANeck',
     'DISDataPreProcessor',
+    'DISTTAModel',
     'DiffusionSegmentor',
     'GaussianNoise',
     'LatentAutoencoder',

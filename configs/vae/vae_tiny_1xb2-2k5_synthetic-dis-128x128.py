@@ -13,7 +13,7 @@ model = dict(
 )
 
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         pipeline=[
@@ -27,7 +27,7 @@ train_dataloader = dict(
         ]
     ),
 )
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=500)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2500, val_interval=500)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -37,7 +37,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
-    dict(type='CosineAnnealingLR', eta_min=2e-5, begin=100, end=2000, by_epoch=False),
+    dict(type='CosineAnnealingLR', eta_min=2e-5, begin=100, end=2500, by_epoch=False),
 ]
 log_processor = dict(by_epoch=False)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
