@@ -66,7 +66,8 @@ def write_dataset(
         stems = list(bar(map(work, jobs)))
     else:
         with ProcessPoolExecutor(processes, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-            stems = list(bar(pool.map(work, jobs, chunksize=8)))
+            chunk = max(1, min(8, len(jobs) // (4 * processes)))
+            stems = list(bar(pool.map(work, jobs, chunksize=chunk)))
 
     sheet = contact_sheet(
         [
