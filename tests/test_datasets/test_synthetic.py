@@ -217,10 +217,22 @@ def test_a_folder_with_something_in_it_is_left_alone(small_set: Path, tmp_path: 
     (tmp_path / 'notes.txt').write_text('mine')
     with pytest.raises(FileExistsError, match='not empty.*--overwrite'):
         write_dataset(tmp_path, 1, 0, workers=1, size=(32, 32))
+    (tmp_path / 'file').touch()
+    with pytest.raises(FileExistsError, match='is a file'):
+        write_dataset(tmp_path / 'file', 1, 0, workers=1, size=(32, 32), overwrite=True)
     write_dataset(tmp_path, 2, 1, workers=1, size=(32, 32), overwrite=True)
     write_dataset(tmp_path, 1, 0, workers=1, size=(32, 32), overwrite=True)
     assert len(files_of(tmp_path)) == 2  # the earlier, larger set is gone
     assert (tmp_path / 'notes.txt').read_text() == 'mine'
+
+
+def test_images_of_others_are_never_replaced(tmp_path: Path):
+    real = tmp_path / 'DIS-TR' / 'im' / '1#photo.jpg'
+    real.parent.mkdir(parents=True)
+    real.write_bytes(b'real')
+    with pytest.raises(FileExistsError, match='holds 1 images but no synthetic_dis.json'):
+        write_dataset(tmp_path, 1, 0, workers=1, size=(32, 32), overwrite=True)
+    assert real.read_bytes() == b'real'
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Pixels of the synthetic set: crops of real photographs, gradients, noise and colours.
 
-The photographs are those that lie inside scikit-image's wheel; nothing is downloaded. Every image
-is float32 [H, W, 3], BGR, in [0, 1].
+The photographs are those that lie inside scikit-image's wheel (`skimage.data` names the source and
+licence of each); nothing is downloaded. Every image is float32 [H, W, 3], BGR, in [0, 1].
 """
 
 from functools import lru_cache

@@ -282,7 +282,7 @@ def shade(rng: np.random.Generator, surface: np.ndarray, parts: np.ndarray) -> n
     if rng.random() < 0.5:
         gloss = np.clip(-facing / 0.5, 0, 1) ** np.float32(rng.uniform(2, 6))
         lit = lit + np.float32(rng.uniform(0.2, 0.8)) * gloss[..., None]
-    grain = rng.standard_normal((height, width), np.float32) * np.float32(rng.uniform(0, 0.04))
+    grain = rng.standard_normal((height, width), np.float32) * np.float32(rng.uniform(0, 0.03))
     return np.clip(lit + grain[..., None], 0, 1)
 
 

@@ -41,7 +41,7 @@ def fern(rng: np.random.Generator) -> Shape:
         course = -np.pi / 2 + heading + bend * t
         stem = np.cumsum(np.stack([np.cos(course), np.sin(course)], axis=1), axis=0) / 40
         shape.append(limb(stem, [0.03, 0.012]))
-        slim, opening = rng.uniform(0.12, 0.3), rng.uniform(0.7, 1.2)
+        slim, opening = rng.uniform(0.08, 0.18), rng.uniform(0.6, 1.2)
         for at in np.linspace(0.2, 0.98, count):
             length = 0.42 * np.sin(np.pi * min(at, 0.98) ** 0.8) + 0.05
             where = int(at * 39)

@@ -191,7 +191,7 @@ def place(
     height: int,
     width: int,
     tilt: float,
-    extent: tuple[float, float] = (0.55, 0.95),
+    extent: tuple[float, float],
 ) -> Shape:
     """The shape in pixel coordinates: turned, seen in perspective, fitted into the image.
 

@@ -19,6 +19,7 @@ JPEG_QUALITY = 95
 MIN_SIDE = 32
 CONTACT_SHEET_PAIRS = 48
 CONTACT_SHEET_SIDE = 160
+RECORD = 'synthetic_dis.json'
 
 
 def write_dataset(
@@ -39,24 +40,33 @@ def write_dataset(
         seed: The same seed draws the same files, whatever the numbers and the workers.
         size: Height and width of the images.
         workers: Processes that draw; by default one per core, at most 8.
-        overwrite: Write into a folder that holds something; an earlier set there is replaced.
+        overwrite: Replace the synthetic set that `out` holds; other files stay.
 
     Raises:
         ValueError: If a number, the seed, the size or the workers are out of range.
-        FileExistsError: If `out` is not empty and `overwrite` is not set.
+        FileExistsError: If `out` is not empty and `overwrite` is not set, or if it holds images
+            that are not of a synthetic set.
     """
     _check(num_train, num_val, seed, size, workers)
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise FileExistsError(
-            f'{out} exists and is not empty; choose another folder or pass --overwrite '
-            '(overwrite=True) to replace the set in it'
-        )
+    _clear(out, overwrite)
     for split in SPLITS:
-        for folder in (out / split / 'im', out / split / 'gt'):
-            folder.mkdir(parents=True, exist_ok=True)
-            for old in (*folder.glob('*.jpg'), *folder.glob('*.png')):
-                old.unlink()
+        for folder in ('im', 'gt'):
+            (out / split / folder).mkdir(parents=True, exist_ok=True)
+    record = {
+        'num_train': num_train,
+        'num_val': num_val,
+        'seed': seed,
+        'size': list(size),
+        'jpeg_quality': JPEG_QUALITY,
+        'versions': {
+            'python': platform.python_version(),
+            'numpy': np.__version__,
+            'opencv': cv2.__version__,
+            'scikit-image': skimage.__version__,
+        },
+    }
+    (out / RECORD).write_text(json.dumps(record, indent=2) + '\n')
 
     jobs = [(SPLITS[0], i) for i in range(num_train)] + [(SPLITS[1], i) for i in range(num_val)]
     work = partial(_draw_and_write, out, seed, size)
@@ -76,20 +86,6 @@ def write_dataset(
         ]
     )
     cv2.imwrite(str(out / 'contact_sheet.jpg'), sheet)
-    record = {
-        'num_train': num_train,
-        'num_val': num_val,
-        'seed': seed,
-        'size': list(size),
-        'jpeg_quality': JPEG_QUALITY,
-        'versions': {
-            'python': platform.python_version(),
-            'numpy': np.__version__,
-            'opencv': cv2.__version__,
-            'scikit-image': skimage.__version__,
-        },
-    }
-    (out / 'synthetic_dis.json').write_text(json.dumps(record, indent=2) + '\n')
     return out
 
 
@@ -129,6 +125,32 @@ def _draw_and_write(out: Path, seed: int, size: tuple[int, int], job: tuple[str,
     if not (written and cv2.imwrite(str(mask), sample.mask)):
         raise OSError(f'could not write {image} or {mask}; is the disk full or read-only?')
     return sample.stem
+
+
+def _clear(out: Path, overwrite: bool) -> None:
+    """Remove the synthetic set in `out`, if that was asked for; never anything else."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise FileExistsError(f'{out} is a file; choose a folder')
+    if any(out.iterdir()) and not overwrite:
+        raise FileExistsError(
+            f'{out} is not empty; choose another folder, or pass --overwrite (overwrite=True) to '
+            'replace the set in it'
+        )
+    earlier = [
+        path
+        for split in SPLITS
+        for folder, ending in (('im', 'jpg'), ('gt', 'png'))
+        for path in (out / split / folder).glob(f'*.{ending}')
+    ]
+    if earlier and not (out / RECORD).is_file():
+        raise FileExistsError(
+            f'{out} holds {len(earlier)} images but no {RECORD}: they were not drawn here and will '
+            'not be replaced; choose another folder'
+        )
+    for path in earlier:
+        path.unlink()
 
 
 def _spread(items: list) -> list:
