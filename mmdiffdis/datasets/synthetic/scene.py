@@ -100,8 +100,7 @@ def draw_sample(seed: int, split: str, index: int, height: int = 256, width: int
     scene = background(rng, height, width)
     scene = distractors(rng, scene)
     scene = cast_shadow(rng, scene, alpha, KINDS[kind].stands)
-    surface = shade(rng, paint(rng, parts), parts)
-    surface = stand_out(rng, surface, scene, alpha)
+    surface = shade(rng, paint(rng, parts, scene), parts)
     image = blend(scene, surface, alpha)
     image = camera(rng, haze(rng, image))
 
@@ -234,8 +233,11 @@ def cast_shadow(
     return scene * (1 - rng.uniform(0.2, 0.65) * shadow)[..., None].astype(np.float32)
 
 
-def paint(rng: np.random.Generator, parts: np.ndarray) -> np.ndarray:
-    """Materials on the parts: plain, graded, striped or photographic; [H, W, 3]."""
+def paint(rng: np.random.Generator, parts: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    """Materials on the parts: plain, graded, clouded or photographic; [H, W, 3].
+
+    Most parts differ from what is behind them; some (15 %) may be camouflaged.
+    """
     total = area_average(parts > 0)
     height, width = total.shape
     surface = np.zeros((height, width, 3), np.float32)
@@ -254,7 +256,10 @@ def paint(rng: np.random.Generator, parts: np.ndarray) -> np.ndarray:
                 'cloud': lambda: fractal(rng, height, width, 6),
             }[str(style)]()
             material = blend(tint, other, weight)
-        surface += material * area_average(parts == part)[..., None]
+        coverage = area_average(parts == part)
+        if rng.random() < 0.85:
+            material = stand_out(rng, material, scene, coverage)
+        surface += material * coverage[..., None]
     return surface / np.maximum(total, 1e-3)[..., None]
 
 
@@ -290,9 +295,10 @@ def stand_out(
     rng: np.random.Generator, surface: np.ndarray, scene: np.ndarray, alpha: np.ndarray
 ) -> np.ndarray:
     """The surface made lighter or darker where its mean colour is that of what is behind it."""
-    near = cv2.dilate(alpha, np.ones((15, 15), np.uint8)) - alpha
-    inside = (surface * alpha[..., None]).sum(axis=(0, 1)) / max(float(alpha.sum()), 1)
-    around = (scene * near[..., None]).sum(axis=(0, 1)) / max(float(near.sum()), 1)
+    size = max(3, alpha.shape[1] // 16) // 2 * 2 + 1
+    near = cv2.dilate(alpha, np.ones((size, size), np.uint8)) - alpha
+    inside = cv2.mean(surface * alpha[..., None])[:3] / np.float32(max(alpha.mean(), 1e-6))
+    around = cv2.mean(scene * near[..., None])[:3] / np.float32(max(near.mean(), 1e-6))
     wanted = rng.uniform(0.05, 0.3)
     if np.abs(inside - around).max() > wanted:
         return surface
