@@ -20,6 +20,8 @@ from typing import NoReturn
 
 NO_COMPAT_VARIABLE = 'MMDIFFDIS_NO_COMPAT'
 
+STUB_DOC = 'Stands in for the compiled operators of mmcv.'
+
 # mmcv and mmcv-lite install into the same folder, so one has to go before the other comes.
 _MEND_MMCV = 'pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0'
 _INSTALL = {
@@ -52,9 +54,7 @@ def check_environment() -> None:
 
     try:
         import mmseg
-    except (
-        AssertionError
-    ) as error:  # mmseg states the mmcv and mmengine versions it accepts as assertions
+    except AssertionError as error:  # of the versions that mmseg accepts
         mend = _MEND_MMCV if 'MMCV' in str(error) else _INSTALL['mmengine']
         raise ImportError(
             f'mmsegmentation {_version_of("mmsegmentation")} does not accept '
@@ -98,7 +98,7 @@ def stub_mmcv_ext() -> None:
             f"mmcv's operators are left out because {reason}; reinstall mmcv, or `{_MEND_MMCV}`.",
             stacklevel=2,
         )
-    stub = ModuleType(name, 'Stands in for the compiled operators of mmcv.')
+    stub = ModuleType(name, STUB_DOC)
     stub.__spec__ = ModuleSpec(name, None)
     stub.__getattr__ = lambda operator: _missing_operator(operator, reason)
     sys.modules[name] = stub
