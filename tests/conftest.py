@@ -79,7 +79,7 @@ def draw_samples(size: int = 2, side: int = 64, **metainfo) -> list[SegDataSampl
         edge = torch.zeros_like(alpha)
         edge[:, 10 + i, 14 : side - 8 - i] = 1
         sample = SegDataSample(
-            metainfo=dict(img_path=f'a/{i}#x y.jpg', ori_shape=(side, side), **metainfo)
+            metainfo=dict(img_path=f'a/{i}#x y.jpg', ori_shape=(side, side)) | metainfo
         )
         sample.set_data(
             dict(

@@ -21,6 +21,7 @@ class VAEReconstructor(BaseSegmentor):
         vae: config of the autoencoder; `frozen=False` to train it.
         size: (H, W) that true masks are brought to before they are encoded when testing, the
             network's input size.
+        image_weight: weight of the images' errors, those of masks and edges being 1.
         kl_weight: weight of the latents' divergence from the unit normal, which keeps them small
             and smooth.
         data_preprocessor: config of the preprocessor.
@@ -31,6 +32,7 @@ class VAEReconstructor(BaseSegmentor):
         self,
         vae: dict,
         size: tuple[int, int],
+        image_weight: float = 1.0,
         kl_weight: float = 1e-6,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -39,6 +41,7 @@ class VAEReconstructor(BaseSegmentor):
         self.vae = MODELS.build(vae)
         self.decode_head = VAEDecodeHead()
         self.size = tuple(size)
+        self.image_weight = image_weight
         self.kl_weight = kl_weight
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
@@ -54,7 +57,7 @@ class VAEReconstructor(BaseSegmentor):
         errors = (self.vae.autoencoder.decode(posterior.sample()).sample - x).abs()
         image, mask, edge = errors.chunk(3)
         return dict(
-            loss_image=image.mean(),
+            loss_image=self.image_weight * image.mean(),
             loss_mask=mask.mean(),
             loss_edge=edge.mean(),
             loss_kl=self.kl_weight * posterior.kl().mean(),

@@ -5,7 +5,8 @@ vae = dict(
     block_out_channels=(8, 16, 32, 64),
     layers_per_block=1,
     latent_channels=16,
-    norm_num_groups=8,
+    # Many channels a group: with one each, normalising would erase what is flat, as most of a mask is.
+    norm_num_groups=2,
     # 1 / the latents' standard deviation at the end of configs/vae/'s training
     scaling_factor=1.0,
 )

@@ -10,6 +10,7 @@ model = dict(
     data_preprocessor=dict(type='DISDataPreProcessor'),
     vae=dict(**_base_.vae, frozen=False),
     size=_base_.scale,
+    image_weight=0.3,
 )
 
 train_dataloader = dict(
@@ -27,17 +28,17 @@ train_dataloader = dict(
         ]
     ),
 )
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=2500, val_interval=500)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=500)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0),
+    optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.99), weight_decay=0.0),
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
-    dict(type='CosineAnnealingLR', eta_min=2e-5, begin=100, end=2500, by_epoch=False),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=100, end=2000, by_epoch=False),
 ]
 log_processor = dict(by_epoch=False)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))

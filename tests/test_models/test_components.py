@@ -1,0 +1,218 @@
+"""BDE, SWCI, DBIA and the U-Net, each alone, against formulas written out here."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2DCrossAttn
+from torch.nn import functional as F
+
+from mmdiffdis.checkpoints.key_table import UNET_PREFIXES, to_diffusers
+from mmdiffdis.models import (
+    BatchDiscriminativeEmbedding,
+    DBIANeck,
+    ScaleWiseConditionalInjection,
+    SDTurboUNet,
+)
+
+UNET = dict(
+    latent_channels=4,
+    block_out_channels=(32, 64, 96),
+    num_heads=(2, 4, 6),
+    layers_per_block=2,
+    cross_attention_dim=24,
+    norm_num_groups=16,
+)
+
+
+# --- BDE ------------------------------------------------------------------------------------------
+
+
+def test_bde_projects_sine_and_cosine_of_the_labels():
+    bde = BatchDiscriminativeEmbedding(embed_channels=8)
+    embedding = bde(batch_size=3)
+    assert embedding.shape == (6, 8)
+    one = torch.tensor(1.0)
+    labels = dict(
+        mask=torch.stack([0 * one, one.sin(), one, one.cos()]),  # [0, 1]
+        edge=torch.stack([one.sin(), 0 * one, one.cos(), one]),  # [1, 0]
+    )
+    first, second = bde.projection.linear_1, bde.projection.linear_2
+    for half, encoded in zip(embedding.chunk(2), labels.values(), strict=True):
+        expected = second(F.silu(first(encoded)))
+        for row in half:
+            torch.testing.assert_close(row, expected)
+
+
+# --- SWCI -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def skips_and_latents():
+    torch.manual_seed(0)
+    skips = [[torch.randn(4, c, s, s) for s in (2 * side, side)] for c, side in ((8, 8), (16, 4))]
+    return skips, [torch.randn(2, 4, 8, 8), torch.randn(2, 4, 4, 4)]
+
+
+def test_untrained_swci_changes_nothing(skips_and_latents):
+    skips, latents = skips_and_latents
+    injected = ScaleWiseConditionalInjection(4, (8, 16))(skips, latents)
+    for level, original in zip(injected, skips, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(level, original, strict=True))
+
+
+def test_swci_scales_and_shifts_the_last_skip_of_each_level(skips_and_latents):
+    skips, latents = skips_and_latents
+    swci = ScaleWiseConditionalInjection(4, (8, 16)).eval()
+    for parameter in swci.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    injected = swci(skips, latents)
+    for injector, before, after, latent in zip(swci.injectors, skips, injected, latents, strict=True):
+        assert torch.equal(after[0], before[0])
+        both = latent.repeat(2, 1, 1, 1)  # one latent for mask and edge
+        convolution, norm, _ = injector.condition
+        condition = F.gelu(norm(F.conv2d(both, convolution.weight, convolution.bias, padding=1)))
+        scale, shift = injector.scale(condition), injector.shift(condition)
+        torch.testing.assert_close(after[1], before[1] * (1 + scale) + shift)
+
+
+def test_swci_leaves_its_input_lists_alone(skips_and_latents):
+    skips, latents = skips_and_latents
+    before = [list(level) for level in skips]
+    ScaleWiseConditionalInjection(4, (8, 16))(skips, latents)
+    for level, original in zip(skips, before, strict=True):
+        assert all(a is b for a, b in zip(level, original, strict=True))
+
+
+# --- DBIA -----------------------------------------------------------------------------------------
+
+NECK = dict(channels=32, embed_channels=16, num_heads=4, cross_attention_dim=24, norm_num_groups=8)
+
+
+def neck_inputs():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((4, 32, 4, 6), (4, 16), (4, 2, 24))
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def attend(attention, queries, keys):
+    """Multi-head attention written out, [B, N, C]."""
+    q, k, v = attention.to_q(queries), attention.to_k(keys), attention.to_v(keys)
+    q, k, v = (x.unflatten(2, (attention.heads, -1)).transpose(1, 2) for x in (q, k, v))
+    weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1)
+    return attention.to_out[0]((weights @ v).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize('interaction', ['mutual', 'concat'])
+def test_halves_attend_to_each_other(interaction):
+    mutual = DBIANeck(**NECK, interaction=interaction).transformer.mutual_attention
+    tokens = torch.randn(4, 5, 32)
+    mask, edge = mutual.norm(tokens[:2]), mutual.norm(tokens[2:])
+    if interaction == 'mutual':
+        mask_sees, edge_sees = edge, mask
+    else:
+        mask_sees = edge_sees = torch.cat([mask, edge], dim=1)
+    expected = torch.cat(
+        [attend(mutual.attention, mask, mask_sees), attend(mutual.attention, edge, edge_sees)]
+    )
+    torch.testing.assert_close(mutual(tokens), expected)
+    torch.testing.assert_close(mutual(tokens, mask_only=True), expected[:2])
+
+
+def test_neck_without_interaction_is_diffusers_mid_block():
+    neck = DBIANeck(**NECK, interaction=None)
+    theirs = UNetMidBlock2DCrossAttn(
+        in_channels=32,
+        temb_channels=16,
+        resnet_eps=1e-5,
+        resnet_groups=8,
+        num_attention_heads=4,
+        cross_attention_dim=24,
+        use_linear_projection=True,
+    )
+    state = {f'neck.{name}': weight for name, weight in neck.state_dict().items()}
+    names = to_diffusers(state, UNET_PREFIXES)
+    theirs.load_state_dict({names[n].removeprefix('mid_block.'): w for n, w in state.items()})
+    x, embedding, prompt = neck_inputs()
+    torch.testing.assert_close(
+        neck(x, embedding, prompt), theirs(x, embedding, encoder_hidden_states=prompt)
+    )
+
+
+@pytest.mark.parametrize('interaction', ['mutual', 'concat', None])
+def test_mask_half_alone_equals_the_mask_half_of_both(interaction):
+    neck = DBIANeck(**NECK, interaction=interaction)
+    both = neck(*neck_inputs())
+    torch.testing.assert_close(neck(*neck_inputs(), mask_only=True), both[:2])
+
+
+def test_masks_depend_on_edges_only_through_the_interaction():
+    x, embedding, prompt = neck_inputs()
+    changed = torch.cat([x[:2], torch.randn_like(x[2:])])
+    for interaction, depends in (('mutual', True), ('concat', True), (None, False)):
+        neck = DBIANeck(**NECK, interaction=interaction)
+        same = torch.equal(neck(x, embedding, prompt)[:2], neck(changed, embedding, prompt)[:2])
+        assert same is not depends
+
+
+# --- U-Net ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('layers', [1, 2])
+@torch.no_grad()
+def test_backbone_and_neck_are_diffusers_unet(layers):
+    """Without the paper's ideas what remains is Stable Diffusion's U-Net, output for output."""
+    config = {**UNET, 'layers_per_block': layers}
+    backbone = SDTurboUNet(**config)
+    neck = DBIANeck(**backbone.neck_sizes, interaction=None)
+    theirs = UNet2DConditionModel(
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=config['block_out_channels'],
+        layers_per_block=layers,
+        cross_attention_dim=24,
+        attention_head_dim=list(config['num_heads']),
+        use_linear_projection=True,
+        norm_num_groups=16,
+        down_block_types=['CrossAttnDownBlock2D'] * 2 + ['DownBlock2D'],
+        up_block_types=['UpBlock2D'] + ['CrossAttnUpBlock2D'] * 2,
+    )
+    state = {f'backbone.{n}': w for n, w in backbone.state_dict().items()}
+    state |= {f'neck.{n}': w for n, w in neck.state_dict().items()}
+    names = to_diffusers(state, UNET_PREFIXES)
+    theirs.load_state_dict({names[name]: weight for name, weight in state.items()})
+    x, prompt, steps = torch.randn(2, 8, 16, 24), torch.randn(2, 2, 24), torch.tensor([999, 3])
+    expected = theirs(x, steps, encoder_hidden_states=prompt).sample
+    torch.testing.assert_close(
+        backbone(x, steps, prompt, neck=neck), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_decoder_cuts_everything_to_the_half_it_is_given():
+    torch.manual_seed(0)
+    backbone = SDTurboUNet(**UNET, bde=dict(type='BatchDiscriminativeEmbedding'))
+    x, prompt = torch.randn(4, 8, 16, 16), torch.randn(4, 2, 24)
+    embedding = backbone.embed(torch.full((4,), 999))
+    bottleneck, skips = backbone.encode(x, embedding, prompt)
+    both = backbone.decode(bottleneck, skips, embedding, prompt)
+    half = backbone.decode(bottleneck[:2], skips, embedding, prompt)
+    torch.testing.assert_close(half, both[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_more_or_fewer_levels_need_only_the_config():
+    for levels in (2, 3, 4):
+        backbone = SDTurboUNet(
+            latent_channels=6,
+            block_out_channels=(16, 32, 48, 64)[:levels],
+            num_heads=(2, 2, 2, 2)[:levels],
+            layers_per_block=1,
+            cross_attention_dim=8,
+            norm_num_groups=8,
+            bde=dict(type='BatchDiscriminativeEmbedding'),
+            swci=dict(type='ScaleWiseConditionalInjection'),
+            swci_levels=levels - 1,
+        )
+        assert backbone.size_divisor == 2 ** (levels - 1)
+        neck = DBIANeck(**backbone.neck_sizes)
+        latents = [torch.randn(1, 6, 16 // 2**i, 16 // 2**i) for i in range(1, levels)]
+        x, steps, prompt = torch.randn(2, 12, 16, 16), torch.full((2,), 999), torch.randn(2, 2, 8)
+        assert backbone(x, steps, prompt, latents, neck).shape == (2, 6, 16, 16)
