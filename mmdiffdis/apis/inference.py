@@ -1,5 +1,7 @@
 """Masks of pictures, from a config and a checkpoint."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
 from PIL import Image, ImageOps
 
+from mmdiffdis.checkpoints import CheckpointError
 from mmdiffdis.datasets.transforms.loading import read_image, to_rgb
 from mmdiffdis.structures import foreground_probability
 
@@ -59,7 +62,7 @@ class DISInferencer:
     Raises:
         FileNotFoundError: if the config or the checkpoint does not exist.
         ValueError: if the config has no model or no test pipeline.
-        RuntimeError: if the checkpoint has missing or unexpected keys; the message names them.
+        CheckpointError: if the checkpoint is damaged or does not fit the model exactly.
 
     Example::
 
@@ -86,7 +89,8 @@ class DISInferencer:
         if checkpoint is None:
             self.model.init_weights()
         else:
-            load_checkpoint(self.model, str(checkpoint), map_location='cpu', strict=True)
+            with misfits_named(checkpoint):
+                load_checkpoint(self.model, str(checkpoint), map_location='cpu', strict=True)
         self.model.to(self.device).eval()
         self.edge = edge
 
@@ -127,6 +131,24 @@ class DISInferencer:
             edge=None if edge is None else edge.data[0].float().clamp(0, 1).cpu().numpy(),
             stem=stem,
         )
+
+
+@contextmanager
+def misfits_named(checkpoint: str | Path, longest: int = 1500) -> Iterator[None]:
+    """Turns the failure of a strict loading inside the block into a ``CheckpointError``.
+
+    Args:
+        checkpoint: what is loaded.
+        longest: characters kept of the list of missing, unexpected and misshapen keys.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error)
+        reason = reason if len(reason) <= longest else f'{reason[:longest]} ...'
+        raise CheckpointError(
+            f'checkpoint {checkpoint} does not fit the model of the config: {reason}'
+        ) from error
 
 
 def _picture_transforms(cfg: Config) -> list[ConfigDict]:
