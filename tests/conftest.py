@@ -62,7 +62,7 @@ model = dict(
     ),
     backbone=dict(
         type='ResNetV1c', depth=18, base_channels=4, stem_channels=4, num_stages=4,
-        strides=(1, 1, 1, 1), dilations=(1, 1, 1, 1), out_indices=(3,), norm_cfg=norm,
+        strides=(1, 2, 2, 1), dilations=(1, 1, 1, 1), out_indices=(3,), norm_cfg=norm,
     ),
     decode_head=dict(
         type='FCNHead', in_channels=32, in_index=0, channels=4, num_convs=1, concat_input=False,

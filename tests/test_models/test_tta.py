@@ -96,7 +96,7 @@ def test_flipped_pass_of_a_real_segmentor_gives_the_same_mask(stock_config, chan
         if isinstance(module, nn.MaxPool2d):
             module.stride = 1
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-    cfg.tta_pipeline[1].transforms[0] = [{'type': 'DISResize', 'scale': (64, 64)}]
+    cfg.tta_pipeline[1].transforms[0] = [{'type': 'DISResize', 'scale': (32, 32)}]
     batch = pseudo_collate([DATASETS.build(cfg.test_dataloader.dataset)[0]])
     plain = {key: value[:1] for key, value in batch.items()}
     with torch.no_grad():
