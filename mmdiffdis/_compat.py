@@ -20,6 +20,8 @@ from typing import NoReturn
 
 NO_COMPAT_VARIABLE = 'MMDIFFDIS_NO_COMPAT'
 
+STUB_DOC = 'Stands in for the compiled operators of mmcv.'
+
 # mmcv and mmcv-lite install into the same folder, so one has to go before the other comes.
 _MEND_MMCV = 'pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0'
 _INSTALL = {
@@ -98,7 +100,7 @@ def stub_mmcv_ext() -> None:
             f"mmcv's operators are left out because {reason}; reinstall mmcv, or `{_MEND_MMCV}`.",
             stacklevel=2,
         )
-    stub = ModuleType(name, 'Stands in for the compiled operators of mmcv.')
+    stub = ModuleType(name, STUB_DOC)
     stub.__spec__ = ModuleSpec(name, None)
     stub.__getattr__ = lambda operator: _missing_operator(operator, reason)
     sys.modules[name] = stub

@@ -1,0 +1,352 @@
+"""tools/train.py with a model of one weight: training, interruption, resuming, and its errors."""
+
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
+
+from mmdiffdis.launch import load_config, set_launcher
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ROOT / 'tools' / 'train.py'
+
+TOY = """
+import os, time
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+from mmseg.registry import DATASETS, METRICS, MODELS
+
+
+@DATASETS.register_module(force=True)
+class ToyDataset(torch.utils.data.Dataset):
+    metainfo = {}
+
+    def __init__(self, folder=None):
+        if folder is not None and not os.path.isdir(folder):
+            raise FileNotFoundError(f'no data in {folder}')
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.tensor([float(index)]))
+
+
+@MODELS.register_module(force=True)
+class ToyModel(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def forward(self, inputs, mode='tensor'):
+        time.sleep(float(os.environ.get('TOY_SECONDS', 0)))
+        output = self.layer(torch.stack(inputs))
+        return dict(loss=(output - 1).square().mean()) if mode == 'loss' else list(output)
+
+
+@METRICS.register_module(force=True)
+class ToyMetric(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results += [float(sample) for sample in data_samples]
+
+    def compute_metrics(self, results):
+        return dict(count=len(results))
+"""
+
+CONFIG = """
+custom_imports = dict(imports=['mmdiffdis', 'toy'])
+default_scope = 'mmseg'
+model = dict(type='ToyModel')
+loader = dict(
+    batch_size=2,
+    num_workers=0,
+    dataset=dict(type='ToyDataset'),
+    collate_fn=dict(type='pseudo_collate'),
+)
+train_dataloader = dict(loader, sampler=dict(type='InfiniteSampler', shuffle=True))
+val_dataloader = dict(loader, sampler=dict(type='DefaultSampler', shuffle=False))
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=2)
+val_cfg = dict(type='ValLoop')
+val_evaluator = dict(type='ToyMetric')
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.001, momentum=0.9))
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2),
+)
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """Path of a toy config, in a folder that is the current one and on the path for modules."""
+    (tmp_path / 'toy.py').write_text(TOY)
+    path = tmp_path / 'toy_2i.py'
+    path.write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(ROOT), str(tmp_path)]))
+    yield path
+    sys.modules.pop('toy', None)
+
+
+def train(monkeypatch, *arguments) -> None:
+    """Runs tools/train.py in this process."""
+    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
+        manager._instance_dict.clear()  # they are found by name, which is the time in seconds
+    monkeypatch.setattr(sys, 'argv', [str(TRAIN), *map(str, arguments)])
+    runpy.run_path(str(TRAIN), run_name='__main__')
+
+
+def error_of(monkeypatch, capsys, *arguments) -> str:
+    """The one line that tools/train.py ends with."""
+    with pytest.raises(SystemExit) as caught:
+        train(monkeypatch, *arguments)
+    message = caught.value.code
+    if isinstance(message, int):  # argparse prints the message itself
+        message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert len(message.splitlines()) == 1
+    assert message.startswith('train.py: error: ')
+    return message
+
+
+def log_of(work_dir: Path) -> str:
+    return max(work_dir.glob('*/*.log'), key=os.path.getmtime).read_text()
+
+
+def test_trains_and_writes_to_the_default_work_dir(config, monkeypatch):
+    train(monkeypatch, config, '--seed', '3')
+    work_dir = config.parent / 'work_dirs' / 'toy_2i'
+    checkpoint = torch.load(work_dir / 'iter_2.pth', weights_only=False)
+    assert checkpoint['meta']['iter'] == 2 and checkpoint['meta']['seed'] == 3
+    log = log_of(work_dir)
+    assert 'eta: ' in log and 'count: 8' in log
+    assert Config.fromfile(work_dir / 'toy_2i.py').randomness.seed == 3
+
+
+def test_same_seed_gives_the_same_weights(config, monkeypatch):
+    weights = []
+    for name in ('first', 'second'):
+        train(monkeypatch, config, '--seed', '5', '--work-dir', name)
+        weights.append(torch.load(f'{name}/iter_2.pth', weights_only=False)['state_dict'])
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+
+
+def test_killed_training_resumes(config, monkeypatch):
+    """SIGKILL leaves whatever the process was writing; the run goes on from the last whole one."""
+    command = [sys.executable, '-W', 'ignore', str(TRAIN), str(config), '--work-dir', 'run']
+    command += ['--cfg-options', 'train_cfg.max_iters=12']
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, 'TOY_SECONDS': '0.3'},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    last = config.parent / 'run' / 'last_checkpoint'
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    reached = int(re.search(r'iter_(\d+)', last.read_text()).group(1))
+    assert reached < 12
+    (config.parent / 'run' / 'iter_11.pth').write_bytes(b'PK half of a checkpoint')
+
+    options = ('--cfg-options', 'train_cfg.max_iters=12')
+    train(monkeypatch, config, '--work-dir', 'run', '--resume', *options)
+
+    assert f'resumed epoch: 0, iter: {reached}' in log_of(config.parent / 'run')
+    checkpoint = torch.load('run/iter_12.pth', weights_only=False)
+    assert checkpoint['meta']['iter'] == 12
+    # The log's history goes on, too: one loss for each iteration, before and after the kill.
+    assert len(checkpoint['message_hub']['log_scalars']['train/loss'].data[0]) == 12
+
+
+def test_resume_finds_the_checkpoint_of_a_moved_work_dir(config, monkeypatch):
+    train(monkeypatch, config, '--work-dir', 'run')
+    os.rename('run', 'moved')
+    options = ('--cfg-options', 'train_cfg.max_iters=4', 'load_from=mmdiffdis://ignored')
+    train(monkeypatch, config, '--work-dir', 'moved', '--resume', *options)
+    assert 'resumed epoch: 0, iter: 2' in log_of(config.parent / 'moved')
+    assert Path('moved/iter_4.pth').is_file()
+
+
+def test_resume_from_a_given_checkpoint(config, monkeypatch):
+    train(monkeypatch, config, '--work-dir', 'run')
+    options = ('--cfg-options', 'train_cfg.max_iters=4')
+    train(monkeypatch, config, '--work-dir', 'other', '--resume', 'run/iter_2.pth', *options)
+    assert 'resumed epoch: 0, iter: 2' in log_of(config.parent / 'other')
+
+
+def test_resume_without_a_checkpoint_says_so_and_starts_afresh(config, monkeypatch, capsys):
+    train(monkeypatch, config, '--work-dir', 'run', '--resume')
+    output = capsys.readouterr()
+    assert 'Nothing to resume from in run: training starts afresh.' in output.out + output.err
+    assert Path('run/iter_2.pth').is_file()
+
+
+def test_mistakes_on_the_command_line(config, monkeypatch, capsys):
+    def error(*arguments):
+        return error_of(monkeypatch, capsys, *arguments)
+
+    assert 'config nothing.py does not exist' in error('nothing.py')
+    assert f'config {config.parent} is a folder' in error(config.parent)
+    assert "got 'max_iters', expected KEY=VALUE" in error(config, '--cfg-options', 'max_iters')
+    assert 'unknown key modle in --cfg-options modle.type; did you mean model?' in error(
+        config, '--cfg-options', 'modle.type=FCN'
+    )
+    assert 'unknown key xyzzy in --cfg-options xyzzy; there are: custom_imports, ' in error(
+        config, '--cfg-options', 'xyzzy=1'
+    )
+    assert 'cannot resume: checkpoint no.pth does not exist' in error(config, '--resume', 'no.pth')
+    assert 'invalid choice: ' in error(config, '--launcher', 'ssh')
+
+
+def test_mistakes_in_the_config(config, monkeypatch, capsys):
+    def error(*options):
+        return error_of(monkeypatch, capsys, config, '--cfg-options', *options)
+
+    assert 'NoModel is not in the mmseg::model registry' in error('model.type=NoModel')
+    assert "unexpected keyword argument 'depth'" in error('model.depth=3')
+    assert "unexpected keyword argument 'max_itres'" in error('train_cfg.max_itres=3')
+    assert 'no data in nowhere' in error('train_dataloader.dataset.folder=nowhere')
+    assert 'no data in nowhere' in error('val_dataloader.dataset.folder=nowhere')
+    assert 'checkpoint no.pth does not exist' in error('load_from=no.pth')
+    Path('empty.pth').touch()
+    assert 'checkpoint empty.pth is empty' in error('load_from=empty.pth')
+    assert 'is not shipped with mmdiffdis' in error('load_from=mmdiffdis://nothing')
+
+
+def test_mistakes_while_reading_the_config(config, monkeypatch, capsys):
+    def error(text):
+        config.write_text(text)
+        return error_of(monkeypatch, capsys, config)
+
+    assert 'was never closed' in error('model = dict(\n')
+    assert 'no_base.py' in error("_base_ = './no_base.py'\n")
+    assert "No module named 'no_module'" in error("custom_imports = dict(imports=['no_module'])")
+
+
+def test_traceback_is_shown_on_demand(config, monkeypatch):
+    monkeypatch.setenv('MMDIFFDIS_TRACEBACK', '1')
+    with pytest.raises(FileNotFoundError, match=r'config nothing\.py does not exist'):
+        train(monkeypatch, 'nothing.py')
+
+
+def test_error_of_a_loader_worker_is_one_line(config, monkeypatch, capsys):
+    text = TOY.replace(
+        'return dict(inputs', "raise FileNotFoundError('lost.png')\n        return dict(inputs"
+    )
+    (config.parent / 'toy.py').write_text(text)
+    options = ('--cfg-options', 'train_dataloader.num_workers=1')
+    message = error_of(monkeypatch, capsys, config, *options)
+    assert 'train.py: error: FileNotFoundError: lost.png' in message
+
+
+def test_mistake_of_the_program_keeps_its_traceback(config, monkeypatch):
+    """Errors inside the training loop are not the user's, and are not shortened."""
+    (config.parent / 'toy.py').write_text(TOY.replace('output - 1', 'output - undefined'))
+    with pytest.raises(NameError, match='undefined'):
+        train(monkeypatch, config)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_mixed_precision_without_a_gpu(config, monkeypatch, capsys):
+    wanted = 'mixed precision (--amp, AmpOptimWrapper) needs a GPU, and there is none.'
+    assert wanted in error_of(monkeypatch, capsys, config, '--amp')
+    option = 'optim_wrapper.type=AmpOptimWrapper'
+    assert wanted in error_of(monkeypatch, capsys, config, '--cfg-options', option)
+
+
+def test_mixed_precision_is_set_up():
+    namespace = runpy.run_path(str(TRAIN))
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD'))))
+    namespace['set_mixed_precision'](cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.dtype in ('bfloat16', 'float16')
+    cfg.optim_wrapper.type = 'MyWrapper'
+    with pytest.raises(ValueError, match='but the config uses MyWrapper'):
+        namespace['set_mixed_precision'](cfg)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_slurm_without_a_gpu(config):
+    with pytest.raises(ValueError, match='got --launcher slurm, but without a GPU'):
+        set_launcher(load_config(str(config)), 'slurm')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_two_processes_on_a_cpu_train_one_model(config):
+    """Through tools/dist_train.sh: gloo, and both processes' gradients in each step."""
+    result = subprocess.run(
+        [ROOT / 'tools' / 'dist_train.sh', config, '2', '--work-dir', 'run', '--seed', '0'],
+        env={**os.environ, 'PYTHON': sys.executable, 'PORT': str(20000 + os.getpid() % 20000)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert result.returncode == 0, result.stderr
+    log = log_of(config.parent / 'run')
+    assert 'GPU number: 2' in log and 'count: 8' in log
+    assert Path('run/iter_2.pth').is_file()
+
+
+def test_scripts_say_how_they_are_used():
+    for script, usage in (
+        ('dist_train.sh', 'CONFIG GPUS'),
+        ('dist_test.sh', 'CONFIG CHECKPOINT GPUS'),
+        ('slurm_train.sh', 'PARTITION JOB_NAME CONFIG [WORK_DIR]'),
+    ):
+        result = subprocess.run([ROOT / 'tools' / script], capture_output=True, text=True)
+        assert result.returncode == 2 and usage in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (['w d'], ['--work-dir', 'w d', '--launcher', 'slurm']),
+        (['w', '--amp'], ['--work-dir', 'w', '--launcher', 'slurm', '--amp']),
+        (['--amp'], ['--launcher', 'slurm', '--amp']),
+        ([], ['--launcher', 'slurm']),
+    ],
+)
+def test_slurm_script_asks_for_what_it_is_told(tmp_path, arguments, expected):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    srun.chmod(0o755)
+    environment = {
+        **os.environ,
+        'PATH': f'{tmp_path}:{os.environ["PATH"]}',
+        'GPUS': '2',
+        'SRUN_ARGS': '--time 1',
+    }
+    command = [ROOT / 'tools' / 'slurm_train.sh', 'part', 'job', 'a config.py', *arguments]
+    words = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for word in ('--job-name=job', '--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2', '--time'):
+        assert word in words
+    assert words[words.index('a config.py') + 1 :] == expected
+
+
+def test_runner_alone_runs_the_config(config):
+    """Nothing of tools/ is needed: `Runner.from_cfg` does it, from the config's own imports."""
+    code = (
+        'from mmengine.config import Config; from mmengine.runner import Runner;'
+        f"cfg = Config.fromfile({str(config)!r}); cfg.work_dir = 'run';"
+        'Runner.from_cfg(cfg).train(); cfg.resume = True; cfg.train_cfg.max_iters = 4;'
+        'cfg.experiment_name = "again"; Runner.from_cfg(cfg).train()'
+    )
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True, capture_output=True)
+    assert Path('run/iter_4.pth').is_file()
