@@ -5,7 +5,7 @@ Inputs are files, folders (every file directly inside, hidden ones aside) and gl
 (`**` searches sub-folders). Each result is written to `DIR/<stem>.png`, at the size of its picture
 as a viewer shows it. Pictures of the same stem keep their whole file name in the result's, preceded
 by the folder's if that is not enough. A file that cannot be read is reported at the end, and the
-rest is done. Results of an earlier run are replaced, pictures never.
+rest is done. Results of an earlier run are replaced, but nothing in a folder of the pictures is.
 
 Exit code: 0 if everything was done, 1 if files were skipped or the command holds a mistake.
 """
@@ -86,7 +86,7 @@ def name_results(pictures: list[Path], out: Path) -> list[Path]:
 
     Raises:
         ValueError: if even folder and file name are not enough to tell two pictures apart, or a
-            result would replace one of the pictures.
+            result would replace a file beside the pictures.
     """
     namings = (
         lambda picture: picture.stem,
@@ -110,11 +110,12 @@ def name_results(pictures: list[Path], out: Path) -> list[Path]:
             'Predict them in separate runs, each with its own --out.'
         )
     results = [out / f'{names[picture]}.png' for picture in pictures]
-    originals = {picture.resolve() for picture in pictures}
-    clashes = [str(result) for result in results if result.resolve() in originals]
+    # a file beside the pictures may be one of them, or another of the user's; never touch it
+    folders = {picture.resolve().parent for picture in pictures}
+    clashes = [path for path in results if path.parent.resolve() in folders and path.exists()]
     if clashes:
         raise ValueError(
-            f"'{clashes[0]}' would replace a picture that is to be predicted; choose another --out."
+            f"'{clashes[0]}' beside the pictures would be replaced; choose another --out."
         )
     return results
 
@@ -134,12 +135,11 @@ def main(argv: list[str] | None = None) -> int:
     for picture, path in zip(tqdm(pictures, unit='picture'), results, strict=True):
         try:
             result = inferencer(picture)
+            if args.type == 'edge' and result.edge is None:
+                sys.exit(f'the model of {args.config} predicts no edges; choose another --type.')
+            Image.fromarray(PICTURES[args.type](result)).save(path)
         except (OSError, ValueError, torch.OutOfMemoryError) as error:
             skipped.append(f'{picture}: {error}')
-            continue
-        if args.type == 'edge' and result.edge is None:
-            sys.exit(f'the model of {args.config} does not predict edges; choose another --type.')
-        Image.fromarray(PICTURES[args.type](result)).save(path)
 
     print(f'{len(pictures) - len(skipped)} of {len(pictures)} written to {args.out}')
     for line in skipped:

@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
+import mmdiffdis  # isort: skip - first, for it reports a missing or unsuitable MMEngine
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -30,7 +30,6 @@ from mmdiffdis.launch import (
 )
 
 PACKAGES = (
-    'mmdiffdis',
     'torch',
     'mmengine',
     'mmcv',
@@ -124,12 +123,12 @@ def save_json(content: dict, path: Path) -> None:
 
 
 def _versions() -> dict[str, str]:
-    versions = {}
+    versions = {'mmdiffdis': mmdiffdis.__version__}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
-            continue  # mmcv or mmcv-lite; or not installed but run from the source folder
+            continue  # there is mmcv or mmcv-lite
     return versions
 
 

@@ -15,7 +15,7 @@ from mmseg.registry import MODELS
 from PIL import Image, ImageOps
 
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.datasets.transforms.loading import read_image, to_rgb
+from mmdiffdis.datasets.transforms.loading import read_rgb, to_rgb
 from mmdiffdis.structures import foreground_probability
 
 # What a test pipeline does to files and truth; the inferencer hands over decoded pictures instead.
@@ -181,12 +181,7 @@ def _with_test_options(model_cfg: ConfigDict, edge: bool, seed: int | None) -> C
 def _decode(picture: str | Path | np.ndarray | Image.Image) -> tuple[np.ndarray, str | None]:
     """(uint8 RGB [H, W, 3], path or None)."""
     if isinstance(picture, (str, Path)):
-        try:
-            return to_rgb(read_image(str(picture))), str(picture)
-        except ValueError as error:
-            if str(picture) in str(error):
-                raise
-            raise ValueError(f"cannot use '{picture}': {error}") from error
+        return read_rgb(str(picture)), str(picture)
     if isinstance(picture, Image.Image):
         return to_rgb(ImageOps.exif_transpose(picture)), getattr(picture, 'filename', None) or None
     if not isinstance(picture, np.ndarray):

@@ -13,7 +13,7 @@ from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmdiffdis.datasets.transforms.loading import read_image, to_rgb
+from mmdiffdis.datasets.transforms.loading import read_rgb
 from mmdiffdis.structures import foreground_probability
 
 from .panel import panel
@@ -41,15 +41,15 @@ class DISPanelHook(Hook):
         self.num_images = num_images
         self.interval = interval
         self.max_side = max_side
-        self._seen = 0
+        self._start()
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting images."""
-        self._seen = 0
+        self._start()
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Start counting images."""
-        self._seen = 0
+        self._start()
 
     def after_val_iter(
         self,
@@ -73,6 +73,10 @@ class DISPanelHook(Hook):
         """Save the panels that are due."""
         self._save_panels(runner, outputs, 'test', 'test')
 
+    def _start(self) -> None:
+        self._seen = 0
+        self._names: set[str] = set()
+
     @master_only
     def _save_panels(
         self, runner: Runner, samples: Sequence[SegDataSample], mode: str, folder: str
@@ -83,12 +87,13 @@ class DISPanelHook(Hook):
                 continue
             picture = draw_sample(sample, self.max_side)
             stem = sample.get('stem') or Path(sample.get('img_path', f'image_{index}')).stem
-            runner.visualizer.add_image(f'{mode}_{stem}', picture, step=runner.iter)
-            path = Path(runner.work_dir) / 'panels' / folder / f'{stem}.jpg'
-            if index and path.exists():  # the same stem in another subset
-                path = path.with_name(f'{sample.get("subset", index)}_{path.name}')
+            # two subsets may have the same stem
+            name = stem if stem not in self._names else f'{sample.get("subset", index)}_{stem}'
+            self._names.add(name)
+            path = Path(runner.work_dir) / 'panels' / folder / f'{name}.jpg'
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(path, quality=92)
+            runner.visualizer.add_image(f'{mode}_{name}', picture, step=runner.iter)
 
 
 def draw_sample(sample: SegDataSample, max_side: int = 512) -> np.ndarray:
@@ -100,7 +105,7 @@ def draw_sample(sample: SegDataSample, max_side: int = 512) -> np.ndarray:
     truth = sample.get('gt_alpha', sample.get('gt_sem_seg'))
     edge = sample.get('pred_edge_map')
     try:
-        image = to_rgb(read_image(sample.get('img_path', '')))
+        image = read_rgb(sample.get('img_path', ''))
     except (OSError, ValueError) as error:
         print_log(f'panel without its image: {error}', logger='current', level=logging.WARNING)
         image = None

@@ -69,7 +69,7 @@ def test_panel_of_a_model_without_edges_has_two_parts(model, photos, tmp_path):
 
 
 def test_edge_of_a_model_without_edges_is_a_mistake(model, photos, tmp_path):
-    with pytest.raises(SystemExit, match='does not predict edges; choose another --type'):
+    with pytest.raises(SystemExit, match='predicts no edges; choose another --type'):
         run(model, photos, '--out', tmp_path / 'out', '--type', 'edge')
 
 
@@ -126,9 +126,16 @@ def test_pictures_that_cannot_be_told_apart(tmp_path):
 
 def test_inputs_are_never_replaced(model, photos):
     before = (photos / 'b.c.png').read_bytes()
-    with pytest.raises(SystemExit, match=r'b\.c\.png. would replace a picture.*another --out'):
+    with pytest.raises(SystemExit, match=r'b\.c\.png. beside the pictures.*another --out'):
         run(model, photos, '--out', photos)
     assert (photos / 'b.c.png').read_bytes() == before
+
+
+def test_files_beside_the_inputs_are_never_replaced(model, photos):
+    (photos / 'a #1.png').write_bytes(b'precious')
+    with pytest.raises(SystemExit, match=r'a #1\.png. beside the pictures'):
+        run(model, photos / 'a #1.jpg', '--out', photos)
+    assert (photos / 'a #1.png').read_bytes() == b'precious'
 
 
 def test_second_run_replaces_the_first(model, photos, tmp_path):

@@ -91,6 +91,14 @@ def test_same_stem_in_two_subsets_keeps_both(runner, picture):
     assert saved(runner) == ['test/DIS-TE2_s.jpg', 'test/s.jpg']
 
 
+def test_second_test_replaces_the_panels_of_the_first(runner, picture):
+    for _ in range(2):
+        hook = DISPanelHook(max_side=64)
+        hook.before_test_epoch(runner)
+        hook.after_test_iter(runner, 0, None, [predicted(picture, stem='s', subset='DIS-VD')])
+    assert saved(runner) == ['test/s.jpg']
+
+
 def test_stock_samples_are_named_after_their_file(runner, picture):
     DISPanelHook(max_side=64).after_test_iter(runner, 0, None, [predicted(picture)])
     assert saved(runner) == ['test/a #1.jpg']
