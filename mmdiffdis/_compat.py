@@ -54,9 +54,7 @@ def check_environment() -> None:
 
     try:
         import mmseg
-    except (
-        AssertionError
-    ) as error:  # mmseg states the mmcv and mmengine versions it accepts as assertions
+    except AssertionError as error:  # of the versions that mmseg accepts
         mend = _MEND_MMCV if 'MMCV' in str(error) else _INSTALL['mmengine']
         raise ImportError(
             f'mmsegmentation {_version_of("mmsegmentation")} does not accept '

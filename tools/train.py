@@ -2,6 +2,8 @@
 """Trains a model: python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] ..."""
 
 import argparse
+import re
+import zipfile
 from pathlib import Path
 
 import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
@@ -40,27 +42,47 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint that MMEngine noted as its last, or else the furthest whole one, or None.
+
+    The note is missing if the process was killed while writing it, and wrong if the folder was
+    moved, or was given relative to another one.
+    """
+    note = Path(work_dir, 'last_checkpoint')
+    if note.is_file() and Path(find_latest_checkpoint(work_dir)).is_file():
+        return find_latest_checkpoint(work_dir)
+    whole = {
+        int(path.stem.split('_')[1]): str(path)
+        for path in Path(work_dir).glob('*.pth')
+        if re.fullmatch(r'(iter|epoch)_\d+', path.stem) and zipfile.is_zipfile(path)
+    }
+    return whole[max(whole)] if whole else None
+
+
 def set_resume(config: Config, resume: str | None) -> None:
     """Makes `config` continue from `resume`; 'auto' stands for the latest checkpoint, if any.
 
     Raises:
         FileNotFoundError: `resume` is a path where nothing is.
+        ValueError: It holds weights, but no training state.
     """
     if resume is None:
         return
     if resume == 'auto':
-        latest = None
-        if Path(config.work_dir, 'last_checkpoint').is_file():
-            latest = Path(find_latest_checkpoint(config.work_dir))
-            if not latest.is_file():  # the work dir was moved, or is relative to another folder
-                latest = Path(config.work_dir, latest.name)
-        if latest is None:
+        resume = latest_checkpoint(config.work_dir)
+        if resume is None:
             print_log(f'Nothing to resume from in {config.work_dir}: training starts afresh.')
             config.resume = False
             return
-        resume = str(latest)
     if not Path(resume).is_file():
-        raise FileNotFoundError(f'cannot resume: checkpoint {resume} does not exist.')
+        raise FileNotFoundError(
+            f'cannot resume: checkpoint {resume} does not exist; expected a .pth file.'
+        )
+    if resume.endswith('.safetensors'):
+        raise ValueError(
+            f'cannot resume from {resume}, which holds weights but no training state; '
+            f'to start with its weights: --cfg-options load_from={resume}.'
+        )
     # MMEngine resumes from load_from, if that is set, and not from the work dir.
     config.resume, config.load_from = True, resume
 

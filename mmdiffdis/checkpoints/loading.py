@@ -61,9 +61,7 @@ def load_from_local(filename: str, map_location=None) -> dict[str, Any]:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        if 'map_location' in str(
-            error
-        ):  # tensors of a GPU on a machine without: torch says it well
+        if 'map_location' in str(error):  # a GPU's tensors where there is none: torch says it well
             raise
         raise CheckpointError(f'checkpoint {path} {_explain(error, path)}') from error
 

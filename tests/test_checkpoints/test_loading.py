@@ -251,6 +251,7 @@ def test_the_marker_would_appear(tmp_path, monkeypatch):
     assert marker.exists()
 
 
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
 def test_malicious_plain_pickle_is_refused(tmp_path, protocol):
     marker, path = tmp_path / 'marker', tmp_path / 'evil.pth'
@@ -283,6 +284,7 @@ def test_whole_model_is_refused_and_read_when_trusted(tmp_path, model, monkeypat
     assert_same(load(path).state_dict(), model.state_dict())
 
 
+@pytest.mark.filterwarnings('ignore:.*torch.jit.load:UserWarning')
 def test_torchscript_is_refused(tmp_path):
     torch.jit.save(torch.jit.script(nn.Linear(1, 1)), tmp_path / 'script.pth')
     with pytest.raises(CheckpointError, match='TorchScript'):

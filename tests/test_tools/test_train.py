@@ -182,6 +182,21 @@ def test_resume_finds_the_checkpoint_of_a_moved_work_dir(config, monkeypatch):
     assert Path('moved/iter_4.pth').is_file()
 
 
+def test_resume_survives_a_kill_at_the_worst_moment(config, monkeypatch):
+    """In the midst of writing a checkpoint, or the note which is the last."""
+    train(monkeypatch, config, '--work-dir', 'run')
+    Path('run/iter_3.pth').write_bytes(b'PK half of a checkpoint')
+    Path('run/best_iter_9.pth').write_bytes(Path('run/iter_2.pth').read_bytes())
+    latest_checkpoint = runpy.run_path(str(TRAIN))['latest_checkpoint']
+    for note in ('', 'run/iter_1.pth', '/moved/run/iter_2.pth'):
+        Path('run/last_checkpoint').write_text(note)
+        assert latest_checkpoint('run') == 'run/iter_2.pth'
+    Path('run/last_checkpoint').unlink()
+    assert latest_checkpoint('run') == 'run/iter_2.pth'
+    Path('run/iter_2.pth').unlink()
+    assert latest_checkpoint('run') is None
+
+
 def test_resume_from_a_given_checkpoint(config, monkeypatch):
     train(monkeypatch, config, '--work-dir', 'run')
     options = ('--cfg-options', 'train_cfg.max_iters=4')
@@ -210,6 +225,10 @@ def test_mistakes_on_the_command_line(config, monkeypatch, capsys):
         config, '--cfg-options', 'xyzzy=1'
     )
     assert 'cannot resume: checkpoint no.pth does not exist' in error(config, '--resume', 'no.pth')
+    Path('x.safetensors').touch()
+    assert 'no training state; to start with its weights: --cfg-options load_from=' in error(
+        config, '--resume', 'x.safetensors'
+    )
     assert 'invalid choice: ' in error(config, '--launcher', 'ssh')
 
 
