@@ -5,17 +5,12 @@ every component in MMSegmentation's registries; a config asks for that with
 `custom_imports = dict(imports=['mmdiffdis'])`.
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-
 from ._compat import apply, check_environment
 from .version import __version__
 
 check_environment()
 apply()
 
-for _name in ('checkpoints', 'models', 'datasets', 'evaluation', 'visualization'):
-    if find_spec(f'{__name__}.{_name}') is not None:
-        import_module(f'{__name__}.{_name}')
+from . import checkpoints, datasets, evaluation, models, visualization  # noqa: E402, F401
 
 __all__ = ['__version__']

@@ -1,0 +1,22 @@
+# DiffDIS small enough for a laptop's CPU: 4.0 M parameters in backbone and neck, 0.7 M in the VAE.
+_base_ = ['./diffdis_sd-turbo.py', './vae_tiny.py']
+
+model = dict(
+    # Neither stretched nor often mixed: from scratch, on few images, the model underfits as it is.
+    data_preprocessor=dict(min_max=False, cutmix=dict(prob=0.1)),
+    vae=dict(
+        _delete_=True,
+        **_base_.vae,
+        init_cfg=dict(type='Pretrained', checkpoint='mmdiffdis://vae_tiny', prefix='vae.'),
+    ),
+    # Without SD-Turbo's weights, which know epsilon already, epsilon is ill-conditioned: its errors
+    # reach the clean latent 14.6 times as large.
+    scheduler=dict(prediction_type='v_prediction'),
+    backbone=dict(
+        block_out_channels=(32, 64, 96, 96),
+        num_heads=(1, 2, 3, 3),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        norm_num_groups=8,
+    ),
+)

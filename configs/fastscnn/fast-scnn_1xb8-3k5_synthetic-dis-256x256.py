@@ -1,0 +1,57 @@
+# A stock mmseg segmentor on the same data, under the same measures: Fast-SCNN, two classes.
+_base_ = [
+    '../_base_/datasets/synthetic-dis_256x256.py',
+    '../_base_/schedules/schedule_3k5.py',
+]
+
+norm_cfg = dict(type='BN', requires_grad=True, momentum=0.01)
+head = dict(
+    channels=32,
+    num_classes=2,
+    norm_cfg=norm_cfg,
+    align_corners=False,
+    loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
+)
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        size=_base_.scale,
+    ),
+    backbone=dict(
+        type='FastSCNN',
+        downsample_dw_channels=(32, 48),
+        global_in_channels=64,
+        global_block_channels=(64, 96, 128),
+        global_block_strides=(2, 2, 1),
+        global_out_channels=128,
+        higher_in_channels=64,
+        lower_in_channels=128,
+        fusion_out_channels=128,
+        out_indices=(0, 1, 2),
+        norm_cfg=norm_cfg,
+        align_corners=False,
+    ),
+    decode_head=dict(
+        type='DepthwiseSeparableFCNHead',
+        in_channels=128,
+        channels=128,
+        concat_input=False,
+        num_classes=2,
+        in_index=-1,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    ),
+    auxiliary_head=[
+        dict(type='FCNHead', in_channels=128, num_convs=1, in_index=-2, **head),
+        dict(type='FCNHead', in_channels=64, num_convs=1, in_index=-3, **head),
+    ],
+    train_cfg=dict(),
+    test_cfg=dict(mode='whole'),
+)
+# Its passes are already probabilities; only the released DiffDIS test stretches them.
+tta_model = dict(min_max=False)

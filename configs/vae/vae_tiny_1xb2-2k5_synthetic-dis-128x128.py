@@ -1,0 +1,43 @@
+# The tiny VAE, trained on crops of images, masks and edges at once.
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/synthetic-dis_256x256.py',
+    '../_base_/models/vae_tiny.py',
+]
+
+model = dict(
+    type='VAEReconstructor',
+    data_preprocessor=dict(type='DISDataPreProcessor'),
+    vae=dict(**_base_.vae, frozen=False),
+    size=_base_.scale,
+)
+
+train_dataloader = dict(
+    batch_size=2,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadDISImage'),
+            dict(type='LoadDISAnnotations'),
+            dict(type='GenerateDISEdge'),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='DISColorJitter'),
+            dict(type='RandomCrop', crop_size=(128, 128)),
+            dict(type='PackDISInputs'),
+        ]
+    ),
+)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2500, val_interval=500)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0),
+    clip_grad=dict(max_norm=1.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
+    dict(type='CosineAnnealingLR', eta_min=2e-5, begin=100, end=2500, by_epoch=False),
+]
+log_processor = dict(by_epoch=False)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))

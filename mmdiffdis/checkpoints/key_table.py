@@ -1,0 +1,67 @@
+"""Where each tensor of a diffusers checkpoint lives in :class:`DiffusionSegmentor`.
+
+The left column holds the names of the released DiffDIS U-Net and of diffusers' UNet2DConditionModel and
+AutoencoderKL; the right one ours. A prefix is replaced whole, the first that fits; what no row
+mentions keeps its name under the last row.
+"""
+
+from collections.abc import Iterable
+
+_MID_BLOCK = 'mid_block.attentions.0.'
+_TRANSFORMER = f'{_MID_BLOCK}transformer_blocks.0.'
+
+UNET_PREFIXES = {
+    'class_embedding.': 'backbone.bde.projection.',
+    'rgb_conv.{i}.': 'backbone.swci.injectors.{i}.condition.',
+    'rgb_proj.{i}.': 'backbone.swci.injectors.{i}.scale.',
+    'rgb_proj1.{i}.': 'backbone.swci.injectors.{i}.shift.',
+    'mid_block.resnets.0.': 'neck.residual_in.',
+    'mid_block.resnets.1.': 'neck.residual_out.',
+    f'{_TRANSFORMER}norm1.': 'neck.transformer.self_norm.',
+    f'{_TRANSFORMER}attn1.': 'neck.transformer.self_attention.',
+    f'{_TRANSFORMER}norm2_.': 'neck.transformer.mutual_attention.norm.',
+    f'{_TRANSFORMER}attn3.': 'neck.transformer.mutual_attention.attention.',
+    f'{_TRANSFORMER}norm2.': 'neck.transformer.prompt_norm.',
+    f'{_TRANSFORMER}attn2.': 'neck.transformer.prompt_attention.',
+    f'{_TRANSFORMER}norm3.': 'neck.transformer.feed_forward_norm.',
+    f'{_TRANSFORMER}ff.': 'neck.transformer.feed_forward.',
+    _MID_BLOCK: 'neck.transformer.',
+    '': 'backbone.',
+}
+VAE_PREFIXES = {'': 'vae.autoencoder.'}
+
+
+def _expand(prefixes: dict[str, str]) -> dict[str, str]:
+    """The table with a row for each of the ten one-digit levels where it says ``{i}``."""
+    return {
+        old.replace('{i}', str(i)): new.replace('{i}', str(i))
+        for old, new in prefixes.items()
+        for i in range(10 if '{i}' in old else 1)
+    }
+
+
+def to_mmdiffdis(names: Iterable[str], prefixes: dict[str, str]) -> dict[str, str]:
+    """diffusers' names -> ours.
+
+    Args:
+        names: keys of a diffusers checkpoint.
+        prefixes: `UNET_PREFIXES` or `VAE_PREFIXES`.
+    """
+    return {name: _replace(name, _expand(prefixes)) for name in names}
+
+
+def to_diffusers(names: Iterable[str], prefixes: dict[str, str]) -> dict[str, str]:
+    """Our names -> diffusers'; names that belong to another table's component are left out.
+
+    Args:
+        names: keys of a :class:`DiffusionSegmentor` checkpoint.
+        prefixes: `UNET_PREFIXES` or `VAE_PREFIXES`.
+    """
+    backwards = {new: old for old, new in _expand(prefixes).items()}
+    fitting = [name for name in names if name.startswith(tuple(backwards))]
+    return {name: _replace(name, backwards) for name in fitting}
+
+
+def _replace(name: str, prefixes: dict[str, str]) -> str:
+    old = next(old for old in prefixes if name.startswith(old))
+    return prefixes[old] + name[len(old) :]

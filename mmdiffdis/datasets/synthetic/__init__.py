@@ -1,0 +1,10 @@
+"""A synthetic set for dichotomous image segmentation, drawn by the project itself.
+
+strokes (geometry, rasteriser) -> shapes_thin, shapes_solid (objects) -> scene, photo (one image
+and its mask) -> writer (a set on disk in DIS5K's layout).
+"""
+
+from .scene import KINDS, SPLITS, Sample, draw_sample
+from .writer import contact_sheet, write_dataset
+
+__all__ = ['KINDS', 'SPLITS', 'Sample', 'contact_sheet', 'draw_sample', 'write_dataset']

@@ -1,0 +1,305 @@
+"""One image and its mask: an object from the shape files in front of a believable background.
+
+`draw_sample`: (1) shape -> parts and coverage; (2) background; (3) distractors out of focus;
+(4) shadow; (5) materials and shading; (6) composition; (7) haze and reflections over everything;
+(8) camera: vignette, colour cast, blur, noise.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from . import shapes_solid, shapes_thin
+from .photo import SCENES, TEXTURES, blend, blur, colour, crop, fractal, ramp, recolour
+from .strokes import Shape, area_average, place, rasterise
+
+SPLITS = ('DIS-TR', 'DIS-VD')
+LUMA = np.float32([0.114, 0.587, 0.299])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What can be drawn.
+
+    Args:
+        draw: Draws one such object.
+        tilt: Largest turn, in degrees, in which it is seen.
+        share: How often it appears among the kinds.
+        stands: Whether it stands on a floor, so that it casts a shadow there.
+    """
+
+    draw: Callable[[np.random.Generator], Shape]
+    tilt: float
+    share: int = 1
+    stands: bool = True
+
+
+KINDS: dict[str, Kind] = {
+    'airplane': Kind(shapes_solid.airplane, 35, 2, stands=False),
+    'animal': Kind(shapes_solid.animal, 12, 3),
+    'bag': Kind(shapes_solid.bag, 15, 3),
+    'basket': Kind(shapes_solid.basket, 10, 2),
+    'bicycle': Kind(shapes_thin.bicycle, 8, 3),
+    'blob': Kind(shapes_solid.blob, 180, 3),
+    'cable': Kind(shapes_thin.cable, 180, 1),
+    'car': Kind(shapes_solid.car, 8, 2),
+    'chair': Kind(shapes_thin.chair, 8, 3),
+    'fence': Kind(shapes_thin.fence, 15, 1),
+    'fern': Kind(shapes_thin.fern, 30, 1),
+    'figure': Kind(shapes_solid.figure, 12, 4),
+    'glasses': Kind(shapes_thin.glasses, 90, 1),
+    'key': Kind(shapes_solid.key, 180, 1),
+    'lattice': Kind(shapes_thin.lattice, 40, 1),
+    'letters': Kind(shapes_solid.letters, 20, 1),
+    'net': Kind(shapes_thin.net, 45, 1, stands=False),
+    'plate': Kind(shapes_thin.plate, 45, 2),
+    'shopping cart': Kind(shapes_solid.cart, 8, 2),
+    'tower': Kind(shapes_thin.tower, 12, 1),
+    'tree': Kind(shapes_thin.tree, 10, 1),
+    'umbrella': Kind(shapes_thin.umbrella, 50, 1),
+    'vessel': Kind(shapes_solid.vessel, 10, 3),
+    'wheel': Kind(shapes_thin.wheel, 20, 2),
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A drawn image: `image` uint8 [H, W, 3] BGR, `mask` uint8 [H, W] soft, and what it shows."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    kind: str
+    stem: str
+
+
+def kind_of(seed: int, split: str, index: int) -> str:
+    """The kind of image `index`: shuffled decks of all kinds, so that any run of them is mixed."""
+    deck = [name for name, kind in KINDS.items() for _ in range(kind.share)]
+    turn, position = divmod(index, len(deck))
+    rng = np.random.default_rng([seed, SPLITS.index(split), turn])
+    return deck[rng.permutation(len(deck))[position]]
+
+
+def draw_sample(seed: int, split: str, index: int, height: int = 256, width: int = 256) -> Sample:
+    """Image `index` of a split; the arguments alone decide every pixel.
+
+    Args:
+        seed: Of the whole set, 0 or more.
+        split: One of SPLITS.
+        index: Of the image, from 0.
+        height: Of the image.
+        width: Of the image.
+    """
+    kind = kind_of(seed, split, index)
+    rng = np.random.default_rng([seed, SPLITS.index(split), index, height, width])
+    parts = draw_parts(rng, kind, height, width)
+    alpha = area_average(parts > 0)
+
+    scene = background(rng, height, width)
+    scene = distractors(rng, scene)
+    scene = cast_shadow(rng, scene, alpha, KINDS[kind].stands)
+    surface = shade(rng, paint(rng, parts), alpha)
+    surface = stand_out(rng, surface, scene, alpha)
+    image = blend(scene, surface, alpha)
+    image = camera(rng, haze(rng, image))
+
+    pixels = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
+    mask = np.round(alpha * 255).astype(np.uint8)
+    return Sample(pixels, mask, kind, f'{index:04d}#{kind}')
+
+
+def draw_parts(rng: np.random.Generator, kind: str, height: int, width: int) -> np.ndarray:
+    """Part numbers of one object at SUPERSAMPLE times the size, uint8; 0 is background."""
+    extent = (0.9, 1.25) if rng.random() < 0.1 else (0.5, 0.95)  # some leave the frame
+    shape = place(KINDS[kind].draw(rng), rng, height, width, np.radians(KINDS[kind].tilt), extent)
+    return rasterise(shape, height, width)
+
+
+def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A photograph, a room with a floor, a sky, a studio or a smooth pattern."""
+    style = rng.choice(
+        ['photo', 'room', 'sky', 'studio', 'smooth'], p=[0.37, 0.22, 0.14, 0.18, 0.09]
+    )
+    if style == 'photo':
+        names = SCENES if rng.random() < 0.6 else TEXTURES
+        scene = crop(rng, names, height, width)
+        scene = recolour(rng, scene) if rng.random() < 0.6 else scene
+        return blur(scene, rng.choice([0.0, rng.uniform(0.5, 3), rng.uniform(3, 9)]) * width / 256)
+    if style == 'room':
+        return _room(rng, height, width)
+    if style == 'sky':
+        blue = np.float32([rng.uniform(0.7, 1), rng.uniform(0.5, 0.8), rng.uniform(0.2, 0.6)])
+        pale = np.float32([0.97, 0.95, 0.92]) * np.float32(rng.uniform(0.75, 1))
+        sky = blend(
+            blue, pale, ramp(rng, height, width, rng.normal(np.pi / 2, 0.3)) ** rng.uniform(0.5, 2)
+        )
+        clouds = np.clip(fractal(rng, height, width) * 2 - rng.uniform(0.6, 2), 0, 1)
+        return blend(sky, pale, clouds)
+    if style == 'studio':
+        light = colour(rng) if rng.random() < 0.25 else np.float32([1, 1, 1]) * rng.uniform(0.75, 1)
+        light = np.clip(light + rng.normal(0, 0.02, 3), 0, 1)
+        return blend(light, light * rng.uniform(0.55, 0.98), ramp(rng, height, width))
+    return blend(colour(rng), colour(rng), fractal(rng, height, width, int(rng.integers(1, 6))))
+
+
+def _room(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A wall over a floor whose texture recedes."""
+    horizon = int(height * rng.uniform(0.35, 0.85))
+    wall = blend(colour(rng), colour(rng), ramp(rng, height, width))
+    if rng.random() < 0.6:
+        wall = blur(recolour(rng, crop(rng, SCENES + TEXTURES, height, width)), rng.uniform(1, 6))
+    if rng.random() < 0.4:
+        floor = blend(colour(rng), colour(rng), ramp(rng, height, width))
+    else:
+        floor = recolour(rng, crop(rng, ('brick.png', 'gravel.png', 'grass.png'), height, width))
+        corners = np.float32([[0, 0], [width, 0], [width, height], [0, height]])
+        spread = rng.uniform(0.3, 1.2) * width
+        seen = np.float32(
+            [[0, horizon], [width, horizon], [width + spread, height], [-spread, height]]
+        )
+        floor = cv2.warpPerspective(
+            floor,
+            cv2.getPerspectiveTransform(corners, seen),
+            (width, height),
+            borderMode=cv2.BORDER_REFLECT,
+        )
+    below = np.zeros((height, width), np.float32)
+    below[horizon:] = 1
+    return blur(blend(wall, floor, blur(below, rng.uniform(0, 2))), rng.uniform(0, 2))
+
+
+def distractors(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
+    """The scene with a few things behind the object: out of focus, small or at the border."""
+    height, width = scene.shape[:2]
+    for _ in range(int(rng.choice([0, 1, 2, 4], p=[0.35, 0.3, 0.2, 0.15]))):
+        kind = str(rng.choice(list(KINDS)))
+        shape = place(KINDS[kind].draw(rng), rng, height, width, 0.5, (0.15, 0.6))
+        coverage = area_average(rasterise(shape, height, width) > 0)
+        shift = rng.choice([-1, 1], 2) * rng.uniform(0.15, 0.6, 2) * [width, height]
+        move = np.float32([[1, 0, shift[0]], [0, 1, shift[1]]])
+        coverage = cv2.warpAffine(coverage, move, (width, height))
+        coverage = blur(coverage, rng.uniform(2, 7) * width / 256) * rng.uniform(0.5, 1)
+        scene = blend(scene, blend(colour(rng), colour(rng), ramp(rng, height, width)), coverage)
+    return scene
+
+
+def cast_shadow(
+    rng: np.random.Generator, scene: np.ndarray, alpha: np.ndarray, stands: bool
+) -> np.ndarray:
+    """The scene darkened where the object keeps light away: on the wall behind or on the floor."""
+    if rng.random() < 0.3:
+        return scene
+    height, width = alpha.shape
+    if stands and rng.random() < 0.5:  # a sheared, flattened silhouette from the lowest point on
+        foot = int(np.flatnonzero(alpha.max(axis=1) > 0.5)[-1]) if alpha.max() > 0.5 else height
+        flat, lean = rng.uniform(0.15, 0.5), rng.uniform(-1, 1)
+        move = np.float32([[1, lean, -lean * foot], [0, flat, foot * (1 - flat)]])
+    else:
+        move = np.float32(
+            [[1, 0, rng.normal(0, 0.05) * width], [0, 1, rng.normal(0.03, 0.04) * height]]
+        )
+    shadow = blur(cv2.warpAffine(alpha, move, (width, height)), rng.uniform(1, 6) * width / 256)
+    return scene * (1 - rng.uniform(0.2, 0.65) * shadow)[..., None].astype(np.float32)
+
+
+def paint(rng: np.random.Generator, parts: np.ndarray) -> np.ndarray:
+    """Materials on the parts: plain, graded, striped or photographic; [H, W, 3]."""
+    total = area_average(parts > 0)
+    height, width = total.shape
+    surface = np.zeros((height, width, 3), np.float32)
+    for part in range(1, int(parts.max()) + 1):
+        style = rng.choice(['plain', 'graded', 'photo', 'cloud'], p=[0.4, 0.2, 0.25, 0.15])
+        if style == 'photo':
+            names = SCENES + TEXTURES
+            material = crop(rng, names, height, width, (0.2, 0.8))
+            material = recolour(rng, material) if rng.random() < 0.7 else material
+        else:
+            tint = colour(rng)
+            other = colour(rng) if rng.random() < 0.3 else tint * np.float32(rng.uniform(0.4, 1.3))
+            weight = {
+                'plain': lambda: np.float32(0) * total,
+                'graded': lambda: ramp(rng, height, width),
+                'cloud': lambda: fractal(rng, height, width, 6),
+            }[str(style)]()
+            material = blend(tint, other, weight)
+        surface += material * area_average(parts == part)[..., None]
+    return surface / np.maximum(total, 1e-3)[..., None]
+
+
+def shade(rng: np.random.Generator, surface: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The surface lit from a side, bulging away from its outline, with a highlight."""
+    height, width = alpha.shape
+    depth = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
+    reach = rng.uniform(0.02, 0.2) * width
+    bulge = blur(np.sqrt(np.minimum(depth / reach, 1)), rng.uniform(0.8, 2.5)) * reach
+    slope_y, slope_x = np.gradient(bulge)
+    angle = rng.uniform(-np.pi, 0)  # mostly from above
+    facing = np.cos(angle) * slope_x + np.sin(angle) * slope_y
+    light = 1 - rng.uniform(0.1, 0.6) * np.clip(facing, -1.5, 1.5)
+    light *= 1 - rng.uniform(0, 0.5) * ramp(rng, height, width)
+    lit = surface * light[..., None].astype(np.float32)
+    if rng.random() < 0.5:
+        gloss = np.clip(-facing / (1e-6 + np.abs(facing).max()), 0, 1) ** rng.uniform(4, 14)
+        lit = lit + (rng.uniform(0.2, 0.8) * gloss)[..., None].astype(np.float32)
+    grain = rng.normal(0, rng.uniform(0, 0.04), (height, width)).astype(np.float32)
+    return np.clip(lit + grain[..., None], 0, 1)
+
+
+def stand_out(
+    rng: np.random.Generator, surface: np.ndarray, scene: np.ndarray, alpha: np.ndarray
+) -> np.ndarray:
+    """The surface made lighter or darker where its mean colour is that of what is behind it."""
+    near = cv2.dilate(alpha, np.ones((15, 15), np.uint8)) - alpha
+    inside = (surface * alpha[..., None]).sum(axis=(0, 1)) / max(float(alpha.sum()), 1)
+    around = (scene * near[..., None]).sum(axis=(0, 1)) / max(float(near.sum()), 1)
+    wanted = rng.uniform(0.05, 0.3)
+    if np.abs(inside - around).max() > wanted:
+        return surface
+    level = float(around @ LUMA)
+    up = rng.random() < 0.5 if 0.35 < level < 0.65 else level <= 0.35
+    goal = np.clip(level + (wanted if up else -wanted), 0.04, 0.96)
+    gamma = np.log(goal) / np.log(np.clip(float(inside @ LUMA), 0.03, 0.97))
+    return np.clip(surface, 1e-3, 1) ** np.float32(np.clip(gamma, 0.3, 4))
+
+
+def haze(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """The image behind translucent clutter: bokeh discs, streaks of light, mist."""
+    height, width = image.shape[:2]
+    style = rng.choice(['none', 'bokeh', 'streaks', 'mist'], p=[0.6, 0.15, 0.15, 0.1])
+    if style == 'none':
+        return image
+    if style == 'mist':
+        return blend(
+            image, np.float32([1, 1, 1]) * 0.9, fractal(rng, height, width) * rng.uniform(0.1, 0.35)
+        )
+    veil = np.zeros((height, width), np.float32)
+    for _ in range(int(rng.integers(2, 8))):
+        x, y = int(rng.uniform(0, width)), int(rng.uniform(0, height))
+        if style == 'bokeh':
+            cv2.circle(
+                veil, (x, y), int(rng.uniform(0.02, 0.09) * width), rng.uniform(0.1, 0.35), -1
+            )
+        else:
+            angle = rng.uniform(0, np.pi)
+            reach = np.array([np.cos(angle), np.sin(angle)]) * (height + width)
+            ends = [(int(x + s * reach[0]), int(y + s * reach[1])) for s in (-1, 1)]
+            cv2.line(veil, *ends, rng.uniform(0.05, 0.25), int(rng.integers(1, 1 + width // 12)))
+    return blend(image, colour(rng), blur(veil, rng.uniform(0.5, 3)))
+
+
+def camera(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """The image as a camera keeps it: vignette, colour cast, exposure, softness, noise."""
+    height, width = image.shape[:2]
+    if rng.random() < 0.4:
+        y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+        x = np.linspace(-1, 1, width, dtype=np.float32)[None]
+        image = image * (1 - rng.uniform(0.05, 0.35) * (x**2 + y**2) / 2)[..., None].astype(
+            np.float32
+        )
+    image = image * (1 + rng.normal(0, 0.05, 3)).astype(np.float32)
+    image = np.clip(image, 0, 1) ** np.float32(rng.uniform(0.75, 1.3))
+    image = blur(image, rng.uniform(0, 0.8))
+    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, 0.03))
+    return image + noise

@@ -1,0 +1,59 @@
+"""The variational autoencoder whose latent space the denoising happens in."""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import AutoencoderKL
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class LatentAutoencoder(BaseModule):
+    """Stable Diffusion's VAE (diffusers' AutoencoderKL), deterministic: the posterior's mean.
+
+    Args:
+        block_out_channels: widths of the levels, finest first; each but the first halves the size.
+        layers_per_block: residual blocks of a level.
+        latent_channels: C, channels of a latent.
+        norm_num_groups: groups of the group normalisations.
+        scaling_factor: brings latents to unit variance; encode() multiplies by it.
+        frozen: no gradients for the weights, and none recorded while encoding.
+        init_cfg: mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        block_out_channels: Sequence[int],
+        layers_per_block: int,
+        latent_channels: int,
+        norm_num_groups: int = 32,
+        scaling_factor: float = 0.18215,
+        frozen: bool = True,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        levels = len(block_out_channels)
+        self.autoencoder = AutoencoderKL(
+            down_block_types=['DownEncoderBlock2D'] * levels,
+            up_block_types=['UpDecoderBlock2D'] * levels,
+            block_out_channels=list(block_out_channels),
+            layers_per_block=layers_per_block,
+            latent_channels=latent_channels,
+            norm_num_groups=norm_num_groups,
+        )
+        self.latent_channels = latent_channels
+        self.scaling_factor = scaling_factor
+        self.size_divisor = 2 ** (levels - 1)
+        self.frozen = frozen
+        self.requires_grad_(not frozen)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images in [-1, 1], [N, 3, H, W] -> scaled latents [N, C, H / size_divisor, ...]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self.autoencoder.encode(x).latent_dist.mode() * self.scaling_factor
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Scaled latents [N, C, h, w] -> images, about [-1, 1], [N, 3, H, W]."""
+        return self.autoencoder.decode(z / self.scaling_factor).sample

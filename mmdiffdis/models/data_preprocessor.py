@@ -1,0 +1,128 @@
+"""From samples of a data loader to a batch for the autoencoder: [-1, 1], stacked, CutMix."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from torch import Tensor
+
+
+def stretch(x: Tensor) -> Tensor:
+    """`x` shifted and scaled to [0, 1] by its own minimum and maximum; a constant is clipped."""
+    low, high = x.min(), x.max()
+    return (x - low) / (high - low) if high > low else x.clamp(0, 1)
+
+
+class PairwiseCutMix:
+    """CutMix inside pairs of a batch (0 with 1, 2 with 3, ...), images and truths together.
+
+    Source: Yun et al. 2019; the ranges are those of DiffDIS' release.
+
+    Args:
+        prob: probability that an image receives a box of its partner.
+        area: range of the box's share of the image.
+        aspect: range of the box's height over its width (log-uniform).
+    """
+
+    def __init__(
+        self,
+        prob: float = 0.5,
+        area: tuple[float, float] = (0.02, 0.4),
+        aspect: tuple[float, float] = (0.3, 3.3),
+    ):
+        self.prob, self.area, self.aspect = prob, area, aspect
+
+    def sample_box(self, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of a random box that lies inside the image."""
+        area = torch.empty(()).uniform_(*self.area).item() * height * width
+        low, high = torch.tensor(self.aspect).log().tolist()
+        aspect = torch.empty(()).uniform_(low, high).exp().item()
+        rows = min(height, max(1, round((area * aspect) ** 0.5)))
+        columns = min(width, max(1, round((area / aspect) ** 0.5)))
+        top = int(torch.randint(height - rows + 1, ()))
+        left = int(torch.randint(width - columns + 1, ()))
+        return slice(top, top + rows), slice(left, left + columns)
+
+    def __call__(self, batches: Sequence[Tensor]) -> list[Tensor]:
+        """The same boxes pasted in every [B, C_i, H, W] tensor of `batches`; B odd: the last stays."""
+        mixed = [batch.clone() for batch in batches]
+        size, _, height, width = batches[0].shape
+        for i in range(size - size % 2):
+            if torch.rand(()) < self.prob:
+                rows, columns = self.sample_box(height, width)
+                partner = i ^ 1
+                for target, source in zip(mixed, batches, strict=True):
+                    target[i, :, rows, columns] = source[partner, :, rows, columns]
+        return mixed
+
+
+@MODELS.register_module()
+class DISDataPreProcessor(BaseDataPreprocessor):
+    """Stacks a batch and brings it to the autoencoder's range.
+
+    Args:
+        min_max: stretch each training image and mask by its own minimum and maximum (the released
+            training does); test images are always ``x / 127.5 - 1``.
+        cutmix: arguments of :class:`PairwiseCutMix`, applied in training; None: no CutMix.
+        bgr_to_rgb: reverse the channels.
+        non_blocking: copy to the device without waiting.
+    """
+
+    def __init__(
+        self,
+        min_max: bool = False,
+        cutmix: dict | None = None,
+        bgr_to_rgb: bool = True,
+        non_blocking: bool = False,
+    ):
+        super().__init__(non_blocking)
+        self.min_max = min_max
+        self.cutmix = PairwiseCutMix(**cutmix) if cutmix else None
+        self.bgr_to_rgb = bgr_to_rgb
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """The batch.
+
+        Args:
+            data: 'inputs': B uint8 images [3, H, W]; 'data_samples': their samples, or absent.
+            training: whether to stretch and to mix.
+
+        Returns:
+            'inputs': [B, 3, H, W] float32 in [-1, 1]; 'data_samples', in training with `gt_alpha`
+            and `gt_edge_map` (where present) stretched and mixed along.
+
+        Raises:
+            ValueError: images of different sizes.
+        """
+        data = self.cast_data(data)
+        images, samples = list(data['inputs']), data.get('data_samples')
+        sizes = sorted({tuple(image.shape[-2:]) for image in images})
+        if len(sizes) > 1:
+            raise ValueError(
+                f'a batch of images of different sizes {sizes}: expected one size; resize to a '
+                "fixed one (dict(type='DISResize', scale=(W, H))) or use a batch size of 1"
+            )
+        images = [image.float() / 255 for image in images]
+        if training and self.min_max:
+            images = [stretch(image) for image in images]
+        inputs = torch.stack(images) * 2 - 1
+        if self.bgr_to_rgb:
+            inputs = inputs.flip(1)
+        if training and samples:
+            inputs = self._mix(inputs, samples)
+        return dict(inputs=inputs, data_samples=samples)
+
+    def _mix(self, inputs: Tensor, samples: list) -> Tensor:
+        """Stretches and mixes the truths in `samples` (in place), and the images with them."""
+        names = [name for name in ('gt_alpha', 'gt_edge_map') if name in samples[0]]
+        truths = [torch.stack([sample.get(name).data for sample in samples]) for name in names]
+        if self.min_max:
+            truths = [torch.stack([stretch(truth) for truth in batch]) for batch in truths]
+        if self.cutmix is not None:
+            inputs, *truths = self.cutmix([inputs, *truths])
+        for name, batch in zip(names, truths, strict=True):
+            for sample, truth in zip(samples, batch, strict=True):
+                sample.set_field(PixelData(data=truth), name)
+        return inputs

@@ -1,0 +1,331 @@
+"""DiffDIS: one denoising step from noise to mask, in a VAE's latent space (paper, Fig. 2)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.structures import PixelData
+from mmseg.models.segmentors.base import BaseSegmentor
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+from torch.nn import functional as F
+
+from .noise import per_image_noise
+
+
+@MODELS.register_module()
+class DiffusionSegmentor(BaseSegmentor):
+    """A latent diffusion model as a segmentor; it only composes, in the order of the figure.
+
+    ``encode_image(): image -> latents at 1, 1/2, 1/4, 1/8``
+    ``unet():         image latent, noisy latents -> backbone.encode -> backbone.inject (SWCI)
+                      -> neck (DBIA) -> backbone.decode -> output``
+    ``denoise():      noise -> unet -> scheduler -> clean latents``
+    ``loss():         encode_image -> noise -> denoise -> decode_head.loss``
+    ``predict():      encode_image -> noise -> denoise -> decode_head.predict -> original size``
+
+    Batches hold the mask half first, the edge half second: 2B. Without edges (`edge=False`) there
+    is one half and nobody to interact with: the neck's interaction and the batch-discriminative
+    embedding are then not built.
+
+    Args:
+        backbone: config of the U-Net.
+        neck: config of its mid block; None: the bottleneck goes through unchanged.
+        decode_head: config of the head.
+        vae: config of the autoencoder.
+        scheduler: config of the noise schedule.
+        noise: config of the training noise.
+        edge: learn the edge beside the mask.
+        prompt_tokens: L, tokens of the empty prompt's embedding, a buffer of the checkpoint.
+        train_cfg: `timesteps`: None: denoise from the last step; a list: from one of these drawn
+            per image; 'uniform': from any step, drawn per image. `num_steps`: how many denoising
+            steps to unroll (fixed ones; 1 but for Table 4's two-step row).
+        test_cfg: `seed`: of the noise, which depends on it and the image's file stem alone;
+            `num_steps`: denoising steps; `edge`: predict the edge map as well; `min_max`: stretch
+            each map to [0, 1], as the released test does.
+        data_preprocessor: config of the preprocessor.
+        init_cfg: mmengine's initialisation config.
+
+    Raises:
+        ValueError: a key of `train_cfg` or `test_cfg` that is not there, or contradicts another.
+    """
+
+    TRAIN_DEFAULTS = dict(timesteps=None, num_steps=1)
+    TEST_DEFAULTS = dict(seed=0, num_steps=1, edge=False, min_max=False)
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None,
+        decode_head: dict,
+        vae: dict,
+        scheduler: dict,
+        noise: dict,
+        edge: bool = True,
+        prompt_tokens: int = 2,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.edge = edge
+        self.train_cfg = self._complete('train_cfg', train_cfg, self.TRAIN_DEFAULTS)
+        self.test_cfg = self._complete('test_cfg', test_cfg, self.TEST_DEFAULTS)
+        if self.test_cfg['edge'] and not edge:
+            raise ValueError('test_cfg.edge=True asks a model of edge=False for edges')
+        if not edge:
+            backbone = {**backbone, 'bde': None}
+            neck = {**neck, 'interaction': None} if neck else None
+            MMLogger.get_current_instance().info(
+                'edge=False: built without DBIA interaction and batch-discriminative embedding'
+            )
+
+        self.vae = MODELS.build(vae)
+        self.backbone = MODELS.build(
+            backbone, default_args=dict(latent_channels=self.vae.latent_channels)
+        )
+        self.neck = MODELS.build(neck, default_args=self.backbone.neck_sizes) if neck else None
+        self.decode_head = MODELS.build(decode_head)
+        self.scheduler = MODELS.build(scheduler)
+        self.noise = MODELS.build(noise)
+        # A constant of the checkpoint. Until one is loaded: fixed random tokens, since equal or zero
+        # ones would leave the attention to them without gradients.
+        self.register_buffer(
+            'prompt',
+            torch.randn(
+                1,
+                prompt_tokens,
+                self.backbone.cross_attention_dim,
+                generator=torch.Generator().manual_seed(0),
+                device='cpu',
+            ),
+        )
+
+    @staticmethod
+    def _complete(name: str, given: dict | None, defaults: dict) -> dict:
+        unknown = set(given or {}) - set(defaults)
+        if unknown:
+            raise ValueError(f'{name} has {sorted(unknown)}: expected only {sorted(defaults)}')
+        return {**defaults, **(given or {})}
+
+    @property
+    def size_divisor(self) -> int:
+        """The sides of an image must be multiples of this."""
+        return self.vae.size_divisor * self.backbone.size_divisor
+
+    def encode_image(self, images: Tensor) -> list[Tensor]:
+        """Latents of images in [-1, 1], [B, 3, H, W], at their own size, then at 1/2, 1/4, ...
+
+        Raises:
+            ValueError: a side of the images is not a multiple of `size_divisor`.
+        """
+        height, width = images.shape[-2:]
+        if height % self.size_divisor or width % self.size_divisor:
+            raise ValueError(
+                f'images of {height}x{width} pixels: expected both sides to be multiples of '
+                f"{self.size_divisor}; resize them (dict(type='DISResize', scale=(W, H)))"
+            )
+        levels = 0 if self.backbone.swci is None else self.backbone.swci.num_levels
+        pyramid = [images] + [
+            F.interpolate(images, scale_factor=0.5**level, mode='bilinear')
+            for level in range(1, levels + 1)
+        ]
+        return [self.vae.encode(image) for image in pyramid]
+
+    def unet(
+        self, noisy: Tensor, latents: Sequence[Tensor], timesteps: Tensor, mask_only: bool = False
+    ) -> Tensor:
+        """The U-Net's output.
+
+        Args:
+            noisy: noisy latents, [2B, C, h, w].
+            latents: latents of the images at 1, 1/2, ..., [B, C, h, w], ...
+            timesteps: [2B].
+            mask_only: only the mask half is asked for.
+
+        Returns:
+            [2B, C, h, w], or [B, C, h, w] if `mask_only`.
+        """
+        halves = len(noisy) // len(latents[0])
+        x = torch.cat([latents[0].repeat(halves, 1, 1, 1), noisy], dim=1)  # [2B, 2C, h, w]
+        prompt = self.prompt.expand(len(x), -1, -1)
+        # 1. timestep and which half: one embedding
+        embedding = self.backbone.embed(timesteps)
+        # 2. encoder
+        bottleneck, skips = self.backbone.encode(x, embedding, prompt)
+        # 3. SWCI
+        skips = self.backbone.inject(skips, latents[1:])
+        # 4. DBIA
+        if self.neck is not None:
+            bottleneck = self.neck(bottleneck, embedding, prompt, mask_only)
+        elif mask_only:
+            bottleneck = bottleneck[: len(latents[0])]
+        # 5. decoder
+        return self.backbone.decode(bottleneck, skips, embedding, prompt)
+
+    def denoise(
+        self,
+        noisy: Tensor,
+        latents: Sequence[Tensor],
+        timesteps: Sequence[int | Tensor],
+        mask_only: bool = False,
+    ) -> Tensor:
+        """Clean latents by one U-Net call per element of `timesteps` (Eqn. 4 for the one-step case).
+
+        Args:
+            noisy: latents at the first of `timesteps`, [2B, C, h, w].
+            latents: as in :meth:`unet`.
+            timesteps: descending; each a number, or one number per latent, [2B].
+            mask_only: only the mask half is asked for.
+
+        Returns:
+            [2B, C, h, w] float32, or [B, C, h, w] if `mask_only`.
+        """
+        for i, timestep in enumerate(timesteps):
+            last = i == len(timesteps) - 1
+            steps = torch.as_tensor(timestep, device=noisy.device).expand(len(noisy))
+            output = self.unet(noisy, latents, steps, mask_only and last)
+            noisy_then, steps_then = noisy[: len(output)], steps[: len(output)]
+            clean = self.scheduler.to_clean(noisy_then, output, steps_then)
+            if not last:
+                noisy = self.scheduler.step(noisy, clean, timestep, timesteps[i + 1])
+        return clean
+
+    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """Losses of the clean latents.
+
+        Args:
+            inputs: images in [-1, 1], [B, 3, H, W].
+            data_samples: with `gt_alpha` and, for a model with edges, `gt_edge_map`.
+
+        Returns:
+            'loss_mask' and, for a model with edges, 'loss_edge'.
+        """
+        # 1. latents of the images and of the truths
+        names = ['mask', 'edge'] if self.edge else ['mask']
+        latents = self.encode_image(inputs)
+        truths = torch.cat([self._stack_truth(name, data_samples) for name in names])
+        targets = self.vae.encode(truths)  # [2B, C, h, w]
+        # 2. noise, drawn apart for masks and edges
+        noise = torch.cat([self.noise(latents[0]) for _ in names])
+        timesteps = self._training_timesteps(len(inputs), len(names), inputs.device)
+        noisy = self.scheduler.add_noise(targets, noise, timesteps[0])
+        # 3. denoise
+        clean = self.denoise(noisy, latents, timesteps)
+        # 4. compare
+        return self.decode_head.loss(
+            dict(zip(names, clean.chunk(len(names)), strict=True)),
+            dict(zip(names, targets.chunk(len(names)), strict=True)),
+        )
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> list[SegDataSample]:
+        """Masks at the images' original sizes.
+
+        Args:
+            inputs: images in [-1, 1], [B, 3, H, W].
+            data_samples: whose metainfo says `ori_shape`, `flip` and the file's name; None: masks
+                at the inputs' size, all from the noise of an image without a name.
+
+        Returns:
+            Samples with `seg_logits` (foreground probability in [0, 1], [1, H, W]), `pred_sem_seg`
+            (0 or 1) and, if `test_cfg.edge`, `pred_edge_map`.
+        """
+        if data_samples is None:
+            shape = dict(ori_shape=tuple(inputs.shape[-2:]))
+            data_samples = [SegDataSample(metainfo=shape) for _ in inputs]
+        maps = self._forward(inputs, data_samples)
+        for i, sample in enumerate(data_samples):
+            at_original_size = [self._to_original(m[i : i + 1], sample.metainfo) for m in maps]
+            mask, *edge = at_original_size
+            sample.set_data(
+                dict(
+                    seg_logits=PixelData(data=mask),
+                    pred_sem_seg=PixelData(data=(mask > self.decode_head.threshold).long()),
+                )
+            )
+            if edge:
+                sample.set_data(dict(pred_edge_map=PixelData(data=edge[0])))
+        return data_samples
+
+    def _forward(
+        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Foreground probabilities and, if `test_cfg.edge`, edge maps at the inputs' size, each
+        [B, 1, H, W] in [0, 1]."""
+        # 1. latents of the images
+        latents = self.encode_image(inputs)
+        # 2. noise, the same for mask and edge
+        noise = per_image_noise(
+            [image_name(sample) for sample in data_samples or [None] * len(inputs)],
+            latents[0].shape[1:],
+            self.test_cfg['seed'],
+            inputs.device,
+        )
+        # 3. denoise
+        clean = self.denoise(
+            noise.repeat(2 if self.edge else 1, 1, 1, 1),
+            latents,
+            self.scheduler.timesteps(self.test_cfg['num_steps']),
+            mask_only=self.edge and not self.test_cfg['edge'],
+        )
+        # 4. decode
+        maps = self.decode_head.predict(clean, self.vae)
+        if self.test_cfg['min_max']:
+            low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
+            maps = torch.where(high > low, (maps - low) / (high - low), maps)
+        return maps.split(len(inputs))
+
+    def extract_feat(self, inputs: Tensor) -> list[Tensor]:
+        """The latents of the images at 1, 1/2, ...: what the denoising is conditioned on."""
+        return self.encode_image(inputs)
+
+    def encode_decode(self, inputs: Tensor, batch_data_samples: list[SegDataSample]) -> Tensor:
+        """Foreground probabilities at the inputs' size, [B, 1, H, W]."""
+        return self._forward(inputs, batch_data_samples)[0]
+
+    def _stack_truth(self, name: str, data_samples: list[SegDataSample]) -> Tensor:
+        """Masks or edges of the samples as images for the autoencoder, [B, 3, H, W] in [-1, 1]."""
+        field, transform = dict(
+            mask=('gt_alpha', 'LoadDISAnnotations'), edge=('gt_edge_map', 'GenerateDISEdge')
+        )[name]
+        if any(field not in sample for sample in data_samples):
+            raise ValueError(
+                f"a training sample without '{field}': expected dict(type='{transform}') in the "
+                'pipeline' + (', or edge=False in the model' if name == 'edge' else '')
+            )
+        truth = torch.stack([sample.get(field).data for sample in data_samples])
+        return truth.float().repeat(1, 3, 1, 1) * 2 - 1
+
+    def _training_timesteps(
+        self, batch_size: int, halves: int, device: torch.device
+    ) -> list[int | Tensor]:
+        """The steps to denoise at, each a number or [2B] with mask and edge of an image alike."""
+        choice, num_steps = self.train_cfg['timesteps'], self.train_cfg['num_steps']
+        if choice is None:
+            return self.scheduler.timesteps(num_steps)
+        candidates = torch.arange(self.scheduler.num_train_timesteps, device=device)
+        if choice != 'uniform':
+            candidates = candidates[list(choice)]
+        drawn = torch.randint(len(candidates), (batch_size,), device=device)
+        return [candidates[drawn].repeat(halves)]
+
+    @staticmethod
+    def _to_original(maps: Tensor, metainfo: dict) -> Tensor:
+        """A map [1, 1, H, W] of a possibly flipped image, turned back, at its original size."""
+        if metainfo.get('flip'):
+            maps = maps.flip(3 if metainfo['flip_direction'] == 'horizontal' else 2)
+        size = tuple(metainfo['ori_shape'][:2])
+        # Antialiased where it shrinks: what PIL's bilinear does, in float.
+        return F.interpolate(maps, size, mode='bilinear', antialias=True)[0].clamp(0, 1)
+
+
+def image_name(sample: SegDataSample | None) -> str:
+    """The stem that stands for an image: that of its file; '' for an image without one."""
+    if sample is None:
+        return ''
+    return sample.metainfo.get('stem') or Path(sample.metainfo.get('img_path') or '').stem

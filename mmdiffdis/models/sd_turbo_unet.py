@@ -1,0 +1,212 @@
+"""The denoising U-Net of Stable Diffusion 2 / SD-Turbo, without its mid block (that is the neck)."""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.unets.unet_2d_blocks import (
+    CrossAttnDownBlock2D,
+    CrossAttnUpBlock2D,
+    DownBlock2D,
+    UpBlock2D,
+)
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+Skips = list[list[Tensor]]
+
+
+@MODELS.register_module()
+class SDTurboUNet(BaseModule):
+    """Encoder and decoder of the U-Net, made of diffusers' blocks.
+
+    ``embed(): timestep + batch-discriminative embedding``
+    ``encode(): conv_in -> down blocks -> bottleneck, skips``
+    ``inject(): scale-wise conditional injection into the skips``
+    ``decode(): up blocks -> conv_out``
+
+    The finest `len(block_out_channels) - 1` levels attend to the prompt, the coarsest does not.
+
+    Args:
+        latent_channels: channels of one latent; the input is image and noisy latent, twice that.
+        block_out_channels: C_l, widths of the levels, finest first.
+        num_heads: attention heads of each level.
+        layers_per_block: residual blocks of an encoder level; a decoder level has one more.
+        cross_attention_dim: D, width of the prompt's tokens.
+        norm_num_groups: groups of the group normalisations.
+        bde: config of the batch-discriminative embedding; None: the halves are not told apart.
+        swci: config of the scale-wise conditional injection; None: no injection.
+        swci_levels: how many levels are injected into, finest first.
+        with_cp: recompute activations in the backward pass (gradient checkpointing).
+        init_cfg: mmengine's initialisation config.
+
+    Raises:
+        ValueError: one of `num_heads` per level is missing, or more levels are to be injected into
+            than have a coarser one below them.
+    """
+
+    def __init__(
+        self,
+        latent_channels: int,
+        block_out_channels: Sequence[int],
+        num_heads: Sequence[int],
+        layers_per_block: int,
+        cross_attention_dim: int,
+        norm_num_groups: int = 32,
+        bde: dict | None = None,
+        swci: dict | None = None,
+        swci_levels: int = 3,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        levels = len(block_out_channels)
+        if len(num_heads) != levels:
+            raise ValueError(
+                f'num_heads={list(num_heads)} for block_out_channels={list(block_out_channels)}: '
+                'expected one number of heads per level'
+            )
+        if swci and swci_levels > levels - 1:
+            raise ValueError(
+                f'swci_levels={swci_levels}: a U-Net of {levels} levels takes at most {levels - 1}'
+            )
+        self.latent_channels = latent_channels
+        self.cross_attention_dim = cross_attention_dim
+        self.num_levels = levels
+
+        embed_channels = 4 * block_out_channels[0]
+        self.timestep_encoding = Timesteps(
+            block_out_channels[0], flip_sin_to_cos=True, downscale_freq_shift=0
+        )
+        self.time_embedding = TimestepEmbedding(block_out_channels[0], embed_channels)
+        self.bde = self.swci = None
+        if bde:
+            self.bde = MODELS.build(bde, default_args=dict(embed_channels=embed_channels))
+        if swci:
+            injected = dict(
+                latent_channels=latent_channels, channels=block_out_channels[:swci_levels]
+            )
+            self.swci = MODELS.build(swci, default_args=injected)
+        self.neck_sizes = dict(
+            channels=block_out_channels[-1],
+            embed_channels=embed_channels,
+            num_heads=num_heads[-1],
+            cross_attention_dim=cross_attention_dim,
+            norm_num_groups=norm_num_groups,
+        )
+
+        plain = dict(
+            temb_channels=embed_channels, resnet_eps=1e-5, resnet_groups=norm_num_groups
+        )
+        attending = dict(
+            plain, cross_attention_dim=cross_attention_dim, use_linear_projection=True
+        )
+        self.conv_in = nn.Conv2d(2 * latent_channels, block_out_channels[0], 3, padding=1)
+        self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
+        for level, width in enumerate(block_out_channels):
+            finer = block_out_channels[max(level - 1, 0)]
+            coarser = block_out_channels[min(level + 1, levels - 1)]
+            down = dict(
+                in_channels=finer,
+                out_channels=width,
+                num_layers=layers_per_block,
+                add_downsample=level < levels - 1,
+            )
+            up = dict(
+                in_channels=finer,
+                prev_output_channel=coarser,
+                out_channels=width,
+                num_layers=layers_per_block + 1,
+                add_upsample=level > 0,
+            )
+            if level == levels - 1:
+                self.down_blocks.append(DownBlock2D(**down, **plain))
+                self.up_blocks.insert(0, UpBlock2D(**up, **plain))
+            else:
+                heads = dict(num_attention_heads=num_heads[level])
+                self.down_blocks.append(CrossAttnDownBlock2D(**down, **attending, **heads))
+                self.up_blocks.insert(0, CrossAttnUpBlock2D(**up, **attending, **heads))
+        self.conv_norm_out = nn.GroupNorm(norm_num_groups, block_out_channels[0], eps=1e-5)
+        self.conv_act = nn.SiLU()
+        self.conv_out = nn.Conv2d(block_out_channels[0], latent_channels, 3, padding=1)
+
+        if with_cp:
+            for block in (*self.down_blocks, *self.up_blocks):
+                block.gradient_checkpointing = True
+                block._gradient_checkpointing_func = lambda function, *args: checkpoint(
+                    function, *args, use_reentrant=False
+                )
+
+    @property
+    def size_divisor(self) -> int:
+        """The sides of a latent must be multiples of this."""
+        return 2 ** (self.num_levels - 1)
+
+    def embed(self, timesteps: Tensor) -> Tensor:
+        """Time plus batch-discriminative embedding, [2B, C_e], of 2B timesteps (B without BDE)."""
+        encoding = self.timestep_encoding(timesteps).to(self.conv_in.weight.dtype)
+        embedding = self.time_embedding(encoding)
+        if self.bde is not None:
+            embedding = embedding + self.bde(len(timesteps) // 2)
+        return embedding
+
+    def encode(self, x: Tensor, embedding: Tensor, prompt: Tensor) -> tuple[Tensor, Skips]:
+        """The encoder.
+
+        Args:
+            x: image and noisy latent, [2B, 2 * C, h, w].
+            embedding: [2B, C_e], from :meth:`embed`.
+            prompt: [2B, L, D].
+
+        Returns:
+            The bottleneck [2B, C_last, h / size_divisor, w / size_divisor], and per level its
+            skips.
+        """
+        x = self.conv_in(x)
+        skips = [[x]]
+        for block in self.down_blocks:
+            if isinstance(block, CrossAttnDownBlock2D):
+                x, outputs = block(x, embedding, encoder_hidden_states=prompt)
+            else:
+                x, outputs = block(x, embedding)
+            skips.append(list(outputs))
+        # The input's own skip belongs to the finest level.
+        return x, [skips[0] + skips[1], *skips[2:]]
+
+    def inject(self, skips: Skips, latents: Sequence[Tensor]) -> Skips:
+        """The skips, modulated by the latents of the image at 1/2, 1/4, ... of its size."""
+        return skips if self.swci is None else self.swci(skips, latents)
+
+    def decode(self, x: Tensor, skips: Skips, embedding: Tensor, prompt: Tensor) -> Tensor:
+        """The decoder: from the bottleneck and the skips to the network's output, [2B, C, h, w].
+
+        With the bottleneck of B masks alone, the rest is cut to their half as well.
+        """
+        half = slice(len(x))
+        embedding, prompt = embedding[half], prompt[half]
+        flat = [skip[half] for level in skips for skip in level]
+        for block in self.up_blocks:
+            used, flat = flat[-len(block.resnets) :], flat[: -len(block.resnets)]
+            if isinstance(block, CrossAttnUpBlock2D):
+                x = block(x, tuple(used), embedding, encoder_hidden_states=prompt)
+            else:
+                x = block(x, tuple(used), embedding)
+        return self.conv_out(self.conv_act(self.conv_norm_out(x)))
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        prompt: Tensor,
+        latents: Sequence[Tensor] = (),
+        neck: nn.Module | None = None,
+    ) -> Tensor:
+        """The whole U-Net: ``embed -> encode -> inject -> neck -> decode``, [2B, C, h, w]."""
+        embedding = self.embed(timesteps)
+        x, skips = self.encode(x, embedding, prompt)
+        skips = self.inject(skips, latents)
+        if neck is not None:
+            x = neck(x, embedding, prompt)
+        return self.decode(x, skips, embedding, prompt)

@@ -1,0 +1,97 @@
+"""The autoencoder alone: how well it brings masks back (paper, Table 1), and how to train one."""
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.models.segmentors.base import BaseSegmentor
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor
+from torch.nn import functional as F
+
+from .vae_decode_head import VAEDecodeHead
+
+
+@MODELS.register_module()
+class VAEReconstructor(BaseSegmentor):
+    """Reconstructs: in training images, masks and edges, in testing the true masks.
+
+    The upper bound of any model that predicts this autoencoder's latents.
+
+    Args:
+        vae: config of the autoencoder; `frozen=False` to train it.
+        size: (H, W) that true masks are brought to before they are encoded when testing, the
+            network's input size.
+        kl_weight: weight of the latents' divergence from the unit normal, which keeps them small
+            and smooth.
+        data_preprocessor: config of the preprocessor.
+        init_cfg: mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        vae: dict,
+        size: tuple[int, int],
+        kl_weight: float = 1e-6,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.vae = MODELS.build(vae)
+        self.decode_head = VAEDecodeHead()
+        self.size = tuple(size)
+        self.kl_weight = kl_weight
+
+    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """Absolute errors of the reconstructions of images, masks and edges, [B, 3, H, W] each.
+
+        Returns:
+            'loss_image', 'loss_mask', 'loss_edge', 'loss_kl', and the standard deviation of the
+            latents, 'latent_std', whose inverse is the scaling factor to give a diffusion model.
+        """
+        truths = [self._truth(name, data_samples) for name in ('gt_alpha', 'gt_edge_map')]
+        x = torch.cat([inputs, *truths])
+        posterior = self.vae.autoencoder.encode(x).latent_dist
+        errors = (self.vae.autoencoder.decode(posterior.sample()).sample - x).abs()
+        image, mask, edge = errors.chunk(3)
+        return dict(
+            loss_image=image.mean(),
+            loss_mask=mask.mean(),
+            loss_edge=edge.mean(),
+            loss_kl=self.kl_weight * posterior.kl().mean(),
+            latent_std=posterior.mode().std().detach(),
+        )
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[SegDataSample]
+    ) -> list[SegDataSample]:
+        """The samples with their reconstructed true masks as `seg_logits`, [1, H, W] in [0, 1]."""
+        for sample in data_samples:
+            truth = self._truth('gt_alpha', [sample])
+            resized = F.interpolate(truth, self.size, mode='bilinear', antialias=True)
+            mask = self.decode_head.predict(self.vae.encode(resized), self.vae)
+            mask = F.interpolate(mask, truth.shape[-2:], mode='bilinear', antialias=True)[0]
+            sample.set_data(
+                dict(
+                    seg_logits=PixelData(data=mask.clamp(0, 1)),
+                    pred_sem_seg=PixelData(data=(mask > self.decode_head.threshold).long()),
+                )
+            )
+        return data_samples
+
+    @staticmethod
+    def _truth(field: str, data_samples: list[SegDataSample]) -> Tensor:
+        truth = torch.stack([sample.get(field).data for sample in data_samples])
+        return truth.float().repeat(1, 3, 1, 1) * 2 - 1
+
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Scaled latents of images, [B, C, h, w]."""
+        return self.vae.encode(inputs)
+
+    def encode_decode(self, inputs: Tensor, batch_data_samples: list[SegDataSample]) -> Tensor:
+        """Reconstructed images, [B, 3, H, W]."""
+        return self._forward(inputs)
+
+    def _forward(
+        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> Tensor:
+        return self.vae.decode(self.vae.encode(inputs))

@@ -1,0 +1,124 @@
+"""What several tests share: a tiny DiffDIS, drawn samples, and the numbers of the released one."""
+
+import json
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mmdiffdis  # noqa: F401, isort: skip - mends and registers before mmseg is imported
+
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(__file__).parent / 'data'
+sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(autouse=True)
+def _mmseg_scope():
+    init_default_scope('mmseg')
+
+
+def tiny_config(**changes) -> dict:
+    """DiffDIS at the width of the golden numbers: levels of 32, 64, 96 and 96 channels."""
+    config = dict(
+        type='DiffusionSegmentor',
+        data_preprocessor=dict(type='DISDataPreProcessor', cutmix=dict(prob=0.5)),
+        vae=dict(
+            type='LatentAutoencoder',
+            block_out_channels=(16, 32, 32, 32),
+            layers_per_block=1,
+            latent_channels=4,
+            norm_num_groups=8,
+        ),
+        noise=dict(type='PyramidNoise'),
+        scheduler=dict(type='OneStepScheduler'),
+        backbone=dict(
+            type='SDTurboUNet',
+            block_out_channels=(32, 64, 96, 96),
+            num_heads=(2, 4, 6, 6),
+            layers_per_block=1,
+            cross_attention_dim=48,
+            norm_num_groups=16,
+            bde=dict(type='BatchDiscriminativeEmbedding'),
+            swci=dict(type='ScaleWiseConditionalInjection'),
+        ),
+        neck=dict(type='DBIANeck'),
+        decode_head=dict(type='VAEDecodeHead'),
+    )
+    for key, change in changes.items():
+        merged = isinstance(change, dict) and isinstance(config.get(key), dict)
+        config[key] = {**config[key], **change} if merged else change
+    return config
+
+
+@pytest.fixture
+def tiny():
+    """Builds the tiny DiffDIS; keyword arguments change its config."""
+
+    def build(**changes):
+        torch.manual_seed(0)
+        return MODELS.build(tiny_config(**changes))
+
+    return build
+
+
+def draw_samples(size: int = 2, side: int = 64, **metainfo) -> list[SegDataSample]:
+    """Samples with a rectangle as mask and its outline as edge."""
+    samples = []
+    for i in range(size):
+        alpha = torch.zeros(1, side, side)
+        alpha[:, 10 + i : side - 12, 14 : side - 8 - i] = 1
+        edge = torch.zeros_like(alpha)
+        edge[:, 10 + i, 14 : side - 8 - i] = 1
+        sample = SegDataSample(
+            metainfo=dict(img_path=f'a/{i}#x y.jpg', ori_shape=(side, side), **metainfo)
+        )
+        sample.set_data(
+            dict(
+                gt_alpha=PixelData(data=alpha),
+                gt_edge_map=PixelData(data=edge),
+                gt_sem_seg=PixelData(data=alpha.long()),
+            )
+        )
+        samples.append(sample)
+    return samples
+
+
+def load_keys(name: str) -> dict[str, list[int]]:
+    """Key -> shape of a checkpoint of the released implementation."""
+    return json.loads((DATA / name).read_text())
+
+
+def normal(seed: int, shape) -> torch.Tensor:
+    """Standard normal numbers of numpy's frozen legacy stream, float32."""
+    return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape).astype(np.float32))
+
+
+def weights_by_name(shapes: dict[str, list[int]], seed: int) -> dict[str, torch.Tensor]:
+    """Weights that depend on their names, shapes and the seed alone; the golden numbers' rule."""
+    weights = {}
+    for name, shape in shapes.items():
+        if name.endswith('num_batches_tracked'):
+            weights[name] = torch.zeros((), dtype=torch.int64)
+            continue
+        x = normal((zlib.crc32(name.encode()) + seed) % 2**32, tuple(shape))
+        if name.endswith('running_var'):
+            x = 1 + 0.1 * x.abs()
+        elif name.endswith('running_mean'):
+            x = 0.1 * x
+        elif len(shape) >= 2:
+            x = x / float(np.sqrt(np.prod(shape[1:])))
+        elif name.endswith('weight'):
+            x = 1 + 0.1 * x
+        else:
+            x = 0.05 * x
+        weights[name] = x
+    return weights

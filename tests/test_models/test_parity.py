@@ -1,0 +1,75 @@
+"""The numbers of the released implementation, on the same weights and inputs."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import DATA, load_keys, normal, weights_by_name
+
+from mmdiffdis.checkpoints.key_table import UNET_PREFIXES, VAE_PREFIXES, to_mmdiffdis
+
+# name, seed, images, side in pixels, U-Net in train mode
+CASES = [('a', 1000, 1, 128, False), ('b', 2000, 2, 64, False), ('a_trainmode', 1000, 1, 128, True)]
+LAST_STEP = 999
+
+
+def relative_error(result: torch.Tensor, golden: np.ndarray) -> float:
+    return float(np.linalg.norm(result.numpy() - golden) / np.linalg.norm(golden))
+
+
+@pytest.fixture(params=CASES, ids=[case[0] for case in CASES])
+def case(request, tiny):
+    name, seed, images, side, training = request.param
+    model = tiny()
+    state = {'prompt': normal(seed + 2, (1, 2, 48))}
+    for file, table, offset in (
+        ('diffdis_unet_keys.json', UNET_PREFIXES, 0),
+        ('diffdis_vae_keys.json', VAE_PREFIXES, 1),
+    ):
+        weights = weights_by_name(load_keys(file), seed + offset)
+        names = to_mmdiffdis(weights, table)
+        state |= {names[key]: weight for key, weight in weights.items()}
+    model.load_state_dict(state)
+    model.train(training)
+    golden = np.load(DATA / f'diffdis_{name}.npz')
+    image = torch.tanh(normal(seed + 3, (images, 3, side, side)))
+    return model, golden, seed, image
+
+
+@torch.no_grad()
+def test_latents_output_and_maps_equal_the_released(case):
+    model, golden, seed, image = case
+    latents = model.encode_image(image)
+    noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1)
+    eps = model.unet(noise, latents, torch.full((len(noise),), LAST_STEP))
+    clean = model.scheduler.to_clean(noise, eps, LAST_STEP)
+    results = dict(
+        rgb_latent=latents[0],
+        rgb_latent_8=latents[3],
+        eps=eps,
+        x0=clean,
+        decoded=model.decode_head(clean, model.vae),
+    )
+    for name, result in results.items():
+        assert relative_error(result, golden[name]) < 1e-5, name
+    assert torch.equal(model.denoise(noise, latents, [LAST_STEP]), clean)
+
+
+@torch.no_grad()
+def test_losses_equal_the_released(case):
+    model, golden, seed, image = case
+    size, _, height, width = image.shape
+    thresholds = (0.7, 1.2)  # of the masks, of the edges
+    truth = [
+        torch.where(normal(seed + 5 + i, (size, 1, height, width)) > threshold, 1.0, -1.0)
+        for i, threshold in enumerate(thresholds)
+    ]
+    latents = model.encode_image(image)
+    targets = model.vae.encode(torch.cat(truth).repeat(1, 3, 1, 1))
+    noisy = model.scheduler.add_noise(targets, normal(seed + 7, targets.shape), LAST_STEP)
+    names = ('mask', 'edge')
+    losses = model.decode_head.loss(
+        dict(zip(names, model.denoise(noisy, latents, [LAST_STEP]).chunk(2), strict=True)),
+        dict(zip(names, targets.chunk(2), strict=True)),
+    )
+    for name in names:
+        assert relative_error(losses[f'loss_{name}'], golden[f'loss_{name}']) < 1e-5
