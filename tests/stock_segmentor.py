@@ -1,4 +1,4 @@
-"""Small sets of pictures and a small stock segmentor, shared by the tests."""
+"""Fixtures: a small set of pictures, and a small stock segmentor to train and test on it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,17 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
 from PIL import Image
-
-import mmdiffdis  # noqa: F401, mends and registers
-
-
-@pytest.fixture(autouse=True)
-def default_scope() -> None:
-    """As in every config: names of nested configs are looked up in mmseg's registries."""
-    init_default_scope('mmseg')
 
 
 @pytest.fixture
@@ -153,12 +146,9 @@ def stock_config(tmp_path: Path, write_set: Callable) -> Callable[..., Path]:
 
 @pytest.fixture
 def stock_checkpoint(tmp_path: Path) -> Callable[[Path], Path]:
-    """Saves random weights for a config, with BatchNorm statistics that let the image through."""
+    """Saves random weights for a config; returns their path."""
 
     def save(config: Path) -> Path:
-        import torch
-        from mmseg.registry import MODELS
-
         torch.manual_seed(0)
         model = MODELS.build(Config.fromfile(config).model)
         path = tmp_path / f'{config.stem}.pth'
