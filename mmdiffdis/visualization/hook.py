@@ -23,8 +23,8 @@ from .panel import panel
 class DISPanelHook(Hook):
     """Saves image | truth | mask | edge panels of some images of every validation and test.
 
-    They go to ``<work_dir>/panels/<epoch_N, iter_N or test>/<stem>.jpg`` and, through the runner's
-    visualizer, to its backends (TensorBoard and others).
+    They go to ``<work_dir>/panels/<epoch_N, iter_N, val or test>/<stem>.jpg`` and, through the
+    runner's visualizer, to its backends (TensorBoard and others).
 
     Args:
         num_images: how many panels each time.
@@ -41,7 +41,12 @@ class DISPanelHook(Hook):
         self.num_images = num_images
         self.interval = interval
         self.max_side = max_side
+        self._is_training = False
         self._start()
+
+    def before_train(self, runner: Runner) -> None:
+        """Remember that validations are part of a training."""
+        self._is_training = True
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting images."""
@@ -59,9 +64,13 @@ class DISPanelHook(Hook):
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
         """Save the panels that are due; the folder is named after the training's progress."""
+        # outside of training, asking for runner.epoch or .iter would build the training set
+        if not self._is_training:
+            self._save_panels(runner, outputs, 'val', 'val', step=0)
+            return
         by_epoch = runner.log_processor.by_epoch
         folder = f'epoch_{runner.epoch}' if by_epoch else f'iter_{runner.iter}'
-        self._save_panels(runner, outputs, 'val', folder)
+        self._save_panels(runner, outputs, 'val', folder, step=runner.iter)
 
     def after_test_iter(
         self,
@@ -71,7 +80,7 @@ class DISPanelHook(Hook):
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
         """Save the panels that are due."""
-        self._save_panels(runner, outputs, 'test', 'test')
+        self._save_panels(runner, outputs, 'test', 'test', step=0)
 
     def _start(self) -> None:
         self._seen = 0
@@ -79,7 +88,7 @@ class DISPanelHook(Hook):
 
     @master_only
     def _save_panels(
-        self, runner: Runner, samples: Sequence[SegDataSample], mode: str, folder: str
+        self, runner: Runner, samples: Sequence[SegDataSample], mode: str, folder: str, step: int
     ) -> None:
         for sample in samples:
             index, self._seen = self._seen, self._seen + 1
@@ -93,7 +102,7 @@ class DISPanelHook(Hook):
             path = Path(runner.work_dir) / 'panels' / folder / f'{name}.jpg'
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(path, quality=92)
-            runner.visualizer.add_image(f'{mode}_{name}', picture, step=runner.iter)
+            runner.visualizer.add_image(f'{mode}_{name}', picture, step=step)
 
 
 def draw_sample(sample: SegDataSample, max_side: int = 512) -> np.ndarray:

@@ -59,6 +59,10 @@ def test_tta_is_recorded_and_changes_the_figures(score, channels):
     assert augmented['metrics']['MAE'] < 0.99  # mmseg's own merge makes all pixels foreground
 
 
+def test_training_set_is_not_needed(score):
+    assert score('--cfg-options', 'train_dataloader.dataset.data_root=nowhere')['images'] == 3
+
+
 def test_options_change_the_protocol(score):
     written = score('--cfg-options', 'test_evaluator.protocol=diffdis')
     assert written['protocol'][0]['protocol'] == 'diffdis'

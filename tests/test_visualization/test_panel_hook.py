@@ -57,6 +57,7 @@ def saved(runner: SimpleNamespace) -> list[str]:
 
 def test_first_images_of_each_validation(runner, picture):
     hook = DISPanelHook(num_images=2, max_side=64)
+    hook.before_train(runner)
     for epoch in (3, 4):
         runner.epoch = epoch
         hook.before_val_epoch(runner)
@@ -79,8 +80,19 @@ def test_every_kth_image_and_batches(runner, picture):
 
 def test_iteration_based_training_names_folders_by_iteration(runner, picture):
     runner.log_processor.by_epoch = False
-    DISPanelHook(max_side=64).after_val_iter(runner, 0, None, [predicted(picture, stem='s')])
+    hook = DISPanelHook(max_side=64)
+    hook.before_train(runner)
+    hook.after_val_iter(runner, 0, None, [predicted(picture, stem='s')])
     assert saved(runner) == ['iter_120/s.jpg']
+
+
+def test_validation_without_training_does_not_ask_for_its_progress(runner, picture):
+    """Runner builds the training set when it is asked for its iteration."""
+    del runner.epoch, runner.iter
+    hook = DISPanelHook(max_side=64)
+    hook.after_val_iter(runner, 0, None, [predicted(picture, stem='s')])
+    hook.after_test_iter(runner, 0, None, [predicted(picture, stem='s')])
+    assert saved(runner)[-1] == 'val/s.jpg' and saved(runner)[0].startswith('test/')
 
 
 def test_same_stem_in_two_subsets_keeps_both(runner, picture):
