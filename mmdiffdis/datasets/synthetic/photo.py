@@ -1,7 +1,7 @@
 """Pixels of the synthetic set: crops of real photographs, gradients, noise and colours.
 
-The photographs are those that lie inside scikit-image's wheel; nothing is downloaded. Every image
-is float32 [H, W, 3], BGR, in [0, 1].
+The photographs are those that lie inside scikit-image's wheel (`skimage.data` names the source and
+licence of each); nothing is downloaded. Every image is float32 [H, W, 3], BGR, in [0, 1].
 """
 
 from functools import lru_cache
@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import skimage
+from skimage.io import imread
 
 SCENES = (
     'astronaut.png',
@@ -42,12 +43,14 @@ def load_photos() -> dict[str, np.ndarray]:
     folder = Path(skimage.__file__).parent / 'data'
     photos = {}
     for name in SCENES + TEXTURES:
-        photo = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
-        if photo is None:
+        if not (folder / name).is_file():
             raise FileNotFoundError(
                 f'scikit-image {skimage.__version__} lies in {folder} without {name}, which its '
                 'wheels contain; reinstall it with: pip install --force-reinstall scikit-image'
             )
+        # Not cv2.imread: libpng inside OpenCV complains about some of these files' colour profiles.
+        photo = imread(folder / name)
+        photo = cv2.cvtColor(photo, cv2.COLOR_GRAY2BGR if photo.ndim == 2 else cv2.COLOR_RGB2BGR)
         shrink = LONGEST_SIDE / max(photo.shape)
         if shrink < 1:
             photo = cv2.resize(photo, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)

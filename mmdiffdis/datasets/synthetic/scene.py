@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from . import shapes_solid, shapes_thin
+from . import shapes_living, shapes_solid, shapes_thin
 from .photo import SCENES, TEXTURES, blend, blur, colour, crop, fractal, ramp, recolour
-from .strokes import Shape, area_average, place, rasterise
+from .strokes import Shape, area_average, beside, bounds, place, rasterise
 
 SPLITS = ('DIS-TR', 'DIS-VD')
 LUMA = np.float32([0.114, 0.587, 0.299])
@@ -38,7 +38,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     'airplane': Kind(shapes_solid.airplane, 35, 2, stands=False),
-    'animal': Kind(shapes_solid.animal, 12, 3),
+    'animal': Kind(shapes_living.animal, 12, 3),
     'bag': Kind(shapes_solid.bag, 15, 3),
     'basket': Kind(shapes_solid.basket, 10, 2),
     'bicycle': Kind(shapes_thin.bicycle, 8, 3),
@@ -47,8 +47,8 @@ KINDS: dict[str, Kind] = {
     'car': Kind(shapes_solid.car, 8, 2),
     'chair': Kind(shapes_thin.chair, 8, 3),
     'fence': Kind(shapes_thin.fence, 15, 1),
-    'fern': Kind(shapes_thin.fern, 30, 1),
-    'figure': Kind(shapes_solid.figure, 12, 4),
+    'fern': Kind(shapes_living.fern, 30, 1),
+    'figure': Kind(shapes_living.figure, 12, 4),
     'glasses': Kind(shapes_thin.glasses, 90, 1),
     'key': Kind(shapes_solid.key, 180, 1),
     'lattice': Kind(shapes_thin.lattice, 40, 1),
@@ -57,7 +57,7 @@ KINDS: dict[str, Kind] = {
     'plate': Kind(shapes_thin.plate, 45, 2),
     'shopping cart': Kind(shapes_solid.cart, 8, 2),
     'tower': Kind(shapes_thin.tower, 12, 1),
-    'tree': Kind(shapes_thin.tree, 10, 1),
+    'tree': Kind(shapes_living.tree, 10, 1),
     'umbrella': Kind(shapes_thin.umbrella, 50, 1),
     'vessel': Kind(shapes_solid.vessel, 10, 3),
     'wheel': Kind(shapes_thin.wheel, 20, 2),
@@ -100,8 +100,7 @@ def draw_sample(seed: int, split: str, index: int, height: int = 256, width: int
     scene = background(rng, height, width)
     scene = distractors(rng, scene)
     scene = cast_shadow(rng, scene, alpha, KINDS[kind].stands)
-    surface = shade(rng, paint(rng, parts), alpha)
-    surface = stand_out(rng, surface, scene, alpha)
+    surface = shade(rng, paint(rng, parts, scene), parts)
     image = blend(scene, surface, alpha)
     image = camera(rng, haze(rng, image))
 
@@ -112,21 +111,28 @@ def draw_sample(seed: int, split: str, index: int, height: int = 256, width: int
 
 def draw_parts(rng: np.random.Generator, kind: str, height: int, width: int) -> np.ndarray:
     """Part numbers of one object at SUPERSAMPLE times the size, uint8; 0 is background."""
-    extent = (0.9, 1.25) if rng.random() < 0.1 else (0.5, 0.95)  # some leave the frame
-    shape = place(KINDS[kind].draw(rng), rng, height, width, np.radians(KINDS[kind].tilt), extent)
+    extent = (0.95, 1.3) if rng.random() < 0.12 else (0.6, 0.97)  # some leave the frame
+    shape = KINDS[kind].draw(rng)
+    across, down = np.ptp(bounds(shape), axis=0)
+    if across < 1.1 * down and rng.random() < 0.25:  # a compound of two or three alike
+        for _ in range(int(rng.integers(1, 3))):
+            shape = beside(shape, KINDS[kind].draw(rng), rng)
+    shape = place(shape, rng, height, width, np.radians(KINDS[kind].tilt), extent)
     return rasterise(shape, height, width)
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A photograph, a room with a floor, a sky, a studio or a smooth pattern."""
     style = rng.choice(
-        ['photo', 'room', 'sky', 'studio', 'smooth'], p=[0.37, 0.22, 0.14, 0.18, 0.09]
+        ['photo', 'room', 'sky', 'studio', 'smooth'], p=[0.36, 0.26, 0.13, 0.18, 0.07]
     )
     if style == 'photo':
         names = SCENES if rng.random() < 0.6 else TEXTURES
         scene = crop(rng, names, height, width)
         scene = recolour(rng, scene) if rng.random() < 0.6 else scene
-        return blur(scene, rng.choice([0.0, rng.uniform(0.5, 3), rng.uniform(3, 9)]) * width / 256)
+        # Scenes hold objects of their own: out of focus, they cannot be taken for the foreground.
+        focus = [rng.uniform(1.5, 3), rng.uniform(3, 9), 0.0 if names is TEXTURES else 2.0]
+        return blur(scene, rng.choice(focus) * width / 256)
     if style == 'room':
         return _room(rng, height, width)
     if style == 'sky':
@@ -167,7 +173,30 @@ def _room(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         )
     below = np.zeros((height, width), np.float32)
     below[horizon:] = 1
+    wall = _panels(rng, wall, horizon) if rng.random() < 0.6 else wall
     return blur(blend(wall, floor, blur(below, rng.uniform(0, 2))), rng.uniform(0, 2))
+
+
+def _panels(rng: np.random.Generator, wall: np.ndarray, floor: int) -> np.ndarray:
+    """The wall with flat things on it that nobody would call the subject: frames, doors."""
+    height, width = wall.shape[:2]
+    for _ in range(int(rng.integers(1, 5))):
+        left, right = np.sort(rng.uniform(-0.3, 1.3, 2) * width).astype(int)
+        top = int(rng.uniform(-0.3, 0.9) * floor)
+        bottom = floor if rng.random() < 0.5 else int(rng.uniform(top, floor))
+        layer = np.zeros((height, width), np.float32)
+        cv2.rectangle(layer, (left, top), (right, bottom), 1.0, -1)
+        tint = colour(rng) if rng.random() < 0.6 else wall.mean(axis=(0, 1)) * rng.uniform(0.5, 1.2)
+        panel = blend(tint, tint * rng.uniform(0.5, 1), ramp(rng, height, width))
+        if rng.random() < 0.3:
+            panel = recolour(rng, crop(rng, SCENES + TEXTURES, height, width))
+        wall = blend(wall, panel, layer)
+        if rng.random() < 0.6:
+            thick = int(rng.integers(1, 2 + width // 50))
+            frame = np.zeros((height, width), np.float32)
+            cv2.rectangle(frame, (left, top), (right, bottom), 1.0, thick)
+            wall = blend(wall, colour(rng), frame)
+    return wall
 
 
 def distractors(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
@@ -204,8 +233,11 @@ def cast_shadow(
     return scene * (1 - rng.uniform(0.2, 0.65) * shadow)[..., None].astype(np.float32)
 
 
-def paint(rng: np.random.Generator, parts: np.ndarray) -> np.ndarray:
-    """Materials on the parts: plain, graded, striped or photographic; [H, W, 3]."""
+def paint(rng: np.random.Generator, parts: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    """Materials on the parts: plain, graded, clouded or photographic; [H, W, 3].
+
+    Most parts differ from what is behind them; some (15 %) may be camouflaged.
+    """
     total = area_average(parts > 0)
     height, width = total.shape
     surface = np.zeros((height, width, 3), np.float32)
@@ -224,26 +256,38 @@ def paint(rng: np.random.Generator, parts: np.ndarray) -> np.ndarray:
                 'cloud': lambda: fractal(rng, height, width, 6),
             }[str(style)]()
             material = blend(tint, other, weight)
-        surface += material * area_average(parts == part)[..., None]
+        coverage = area_average(parts == part)
+        if rng.random() < 0.85:
+            material = stand_out(rng, material, scene, coverage)
+        surface += material * coverage[..., None]
     return surface / np.maximum(total, 1e-3)[..., None]
 
 
-def shade(rng: np.random.Generator, surface: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The surface lit from a side, bulging away from its outline, with a highlight."""
-    height, width = alpha.shape
-    depth = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
-    reach = rng.uniform(0.02, 0.2) * width
-    bulge = blur(np.sqrt(np.minimum(depth / reach, 1)), rng.uniform(0.8, 2.5)) * reach
-    slope_y, slope_x = np.gradient(bulge)
+def shade(rng: np.random.Generator, surface: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """The surface lit from a side: edges of the object and of its parts turn to or from the light.
+
+    Args:
+        rng: Source of the light.
+        surface: Materials [H, W, 3].
+        parts: Part numbers at SUPERSAMPLE times the size.
+    """
+    height, width = surface.shape[:2]
+    relief = area_average(parts > 0)
+    for part in range(2, int(parts.max()) + 1):
+        relief = relief + rng.uniform(-0.4, 0.4) * area_average(parts == part)
     angle = rng.uniform(-np.pi, 0)  # mostly from above
-    facing = np.cos(angle) * slope_x + np.sin(angle) * slope_y
-    light = 1 - rng.uniform(0.1, 0.6) * np.clip(facing, -1.5, 1.5)
-    light *= 1 - rng.uniform(0, 0.5) * ramp(rng, height, width)
-    lit = surface * light[..., None].astype(np.float32)
+    facing = np.zeros((height, width), np.float32)
+    for sigma in (1.0, rng.uniform(0.02, 0.09) * width):
+        slope_y, slope_x = np.gradient(blur(relief, sigma))
+        facing += sigma * np.float32(np.cos(angle)) * slope_x
+        facing += sigma * np.float32(np.sin(angle)) * slope_y
+    light = 1 - np.float32(rng.uniform(0.3, 1.4)) * np.clip(facing, -0.8, 0.6)
+    light *= 1 - np.float32(rng.uniform(0, 0.5)) * ramp(rng, height, width)
+    lit = surface * light[..., None]
     if rng.random() < 0.5:
-        gloss = np.clip(-facing / (1e-6 + np.abs(facing).max()), 0, 1) ** rng.uniform(4, 14)
-        lit = lit + (rng.uniform(0.2, 0.8) * gloss)[..., None].astype(np.float32)
-    grain = rng.normal(0, rng.uniform(0, 0.04), (height, width)).astype(np.float32)
+        gloss = np.clip(-facing / 0.5, 0, 1) ** np.float32(rng.uniform(2, 6))
+        lit = lit + np.float32(rng.uniform(0.2, 0.8)) * gloss[..., None]
+    grain = rng.standard_normal((height, width), np.float32) * np.float32(rng.uniform(0, 0.03))
     return np.clip(lit + grain[..., None], 0, 1)
 
 
@@ -251,9 +295,10 @@ def stand_out(
     rng: np.random.Generator, surface: np.ndarray, scene: np.ndarray, alpha: np.ndarray
 ) -> np.ndarray:
     """The surface made lighter or darker where its mean colour is that of what is behind it."""
-    near = cv2.dilate(alpha, np.ones((15, 15), np.uint8)) - alpha
-    inside = (surface * alpha[..., None]).sum(axis=(0, 1)) / max(float(alpha.sum()), 1)
-    around = (scene * near[..., None]).sum(axis=(0, 1)) / max(float(near.sum()), 1)
+    size = max(3, alpha.shape[1] // 16) // 2 * 2 + 1
+    near = cv2.dilate(alpha, np.ones((size, size), np.uint8)) - alpha
+    inside = cv2.mean(surface * alpha[..., None])[:3] / np.float32(max(alpha.mean(), 1e-6))
+    around = cv2.mean(scene * near[..., None])[:3] / np.float32(max(near.mean(), 1e-6))
     wanted = rng.uniform(0.05, 0.3)
     if np.abs(inside - around).max() > wanted:
         return surface
@@ -301,5 +346,5 @@ def camera(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     image = image * (1 + rng.normal(0, 0.05, 3)).astype(np.float32)
     image = np.clip(image, 0, 1) ** np.float32(rng.uniform(0.75, 1.3))
     image = blur(image, rng.uniform(0, 0.8))
-    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, 0.03))
+    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, 0.025))
     return image + noise

@@ -6,19 +6,7 @@ Each function draws one object from a random generator as a list of strokes, in 
 import cv2
 import numpy as np
 
-from .strokes import Shape, arc, box, cut, fill, limb, line, ring, spline
-
-
-def outline(
-    rng: np.random.Generator, waves: int, roughness: float, samples: int = 160
-) -> np.ndarray:
-    """A closed random curve [samples, 2] around the origin, radius about 1."""
-    angle = np.linspace(0, 2 * np.pi, samples, endpoint=False)
-    order = np.arange(2, waves + 2)
-    phase = rng.uniform(0, 2 * np.pi, waves)
-    size = rng.normal(0, roughness, waves) / np.sqrt(order)
-    radius = np.exp((size[:, None] * np.cos(order[:, None] * angle + phase[:, None])).sum(axis=0))
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+from .strokes import Shape, arc, box, cut, fill, limb, line, outline, ring, spline
 
 
 def decals(rng: np.random.Generator, reach: float = 0.8) -> Shape:
@@ -97,45 +85,51 @@ def key(rng: np.random.Generator) -> Shape:
 
 
 def basket(rng: np.random.Generator) -> Shape:
-    """A woven or wire basket: strips over and under, a rim and a handle."""
+    """A woven or wire basket seen from a little above: strips over and under, a rim, a handle."""
     rows, columns = int(rng.integers(5, 11)), int(rng.integers(8, 18))
-    wide, tall, taper = 1.0, rng.uniform(0.55, 1), rng.uniform(0.6, 0.95)
-    woven = rng.random() < 0.5
-    sag = rng.uniform(0.08, 0.2)
-
-    def wall(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        half = wide * (taper + (1 - taper) * (1 - v))
-        bow = np.sqrt(np.clip(1 - u**2, 0, 1))
-        return np.stack([half * u, -tall / 2 + tall * v + sag * bow], axis=-1)
-
+    tall, taper, sag = rng.uniform(0.8, 1.6), rng.uniform(0.6, 0.95), rng.uniform(0.1, 0.3)
+    woven = rng.random() < 0.6
     side = np.linspace(-1, 1, 60)
-    body = np.concatenate([wall(side, np.zeros(60)), wall(side[::-1], np.ones(60))])
+
+    def wall(u: np.ndarray | float, v: np.ndarray | float, near: int = 1) -> np.ndarray:
+        """The point at `u` from left to right and `v` from rim to foot, on the near or far half."""
+        u, v = np.broadcast_arrays(u, v)
+        half = 1 - (1 - taper) * v
+        depth = sag * half * np.sqrt(np.clip(1 - u**2, 0, 1))
+        return np.stack([half * u, tall * v + near * depth], axis=-1)
+
+    rim = np.concatenate([wall(side, 0.0), wall(side[::-1], 0.0, -1)])
+    body = np.concatenate([wall(side, 0.0), wall(side[::-1], 1.0)])
     shape: Shape = []
-    width = 2.2 / columns * rng.uniform(0.55, 0.9) if woven else rng.uniform(0.015, 0.03)
-    if not woven:
-        shape.append(ring(arc(0, -tall / 2, wide, sag), width=width, part=1))
-    angles = np.linspace(-np.pi / 2, np.pi / 2, columns)
-    for index, u in enumerate(np.sin(angles)):
-        along = wall(np.full(12, u), np.linspace(0, 1, 12))
-        shape.append(line(*along, width=width, part=1 + (woven and index % 2)))
-    height = tall / rows * rng.uniform(0.5, 0.85) if woven else width
-    for row in range(rows):
-        band = wall(side, np.full(60, (row + 0.5) / rows))
-        shape.append(line(*band, width=height, part=2))
-        if woven:  # every second strip passes in front of this row
-            for index, u in enumerate(np.sin(angles)):
-                if (index + row) % 2:
-                    near = wall(np.full(2, u), (row + np.array([0.1, 0.9])) / rows)
-                    shape.append(line(*near, width=width, part=1 + index % 2))
-    shape.append(line(*wall(side, np.ones(60)), width=0.05, part=3))
-    if woven and rng.random() < 0.5:
-        shape.insert(0, fill(body))
-        shape.insert(1, fill(arc(0, -tall / 2, wide, sag), part=3))
-    shape.append(line(*wall(side, np.zeros(60)), width=rng.uniform(0.04, 0.1), part=3))
     if rng.random() < 0.6:
-        loop = arc(0, -tall / 2 + sag, wide * 0.9, rng.uniform(0.6, 1), np.pi, 2 * np.pi)
-        shape.insert(0, line(*loop, width=rng.uniform(0.03, 0.08), part=3))
-    return shape
+        loop = arc(0, 0, 0.97, rng.uniform(0.7, 1.2), np.pi, 2 * np.pi)
+        shape.append(line(*loop, width=rng.uniform(0.04, 0.09), part=3))
+    posts = np.sin(np.linspace(-np.pi / 2, np.pi / 2, columns))
+    levels = (np.arange(rows) + 0.5) / rows
+    if woven:
+        width, height = 2.2 / columns * rng.uniform(0.5, 0.8), tall / rows * rng.uniform(0.5, 0.85)
+        if rng.random() < 0.5:
+            shape.append(fill(body, part=3))
+        shape.append(fill(rim, part=3))
+        for index, u in enumerate(posts):
+            shape.append(line(*wall(u, np.linspace(0, 0.97, 12)), width=width, part=1 + index % 2))
+        for row, level in enumerate(levels):
+            shape.append(line(*wall(side, level), width=height, part=2))
+            for index, u in enumerate(posts):  # every second strip passes in front of this row
+                if (index + row) % 2:
+                    over = wall(u, level + np.array([-0.4, 0.4]) / rows)
+                    shape.append(line(*over, width=width, part=1 + index % 2))
+    else:
+        width = rng.uniform(0.015, 0.035)
+        for near in (-1, 1):
+            shape += [line(*wall(u, np.linspace(0, 1, 12), near), width=width) for u in posts]
+            shape += [line(*wall(side, v, near), width=width, part=2) for v in levels[::2]]
+    foot = wall(side, 1.0)
+    return [
+        *shape,
+        line(*foot, width=rng.uniform(0.05, 0.1), part=3),
+        ring(rim, width=rng.uniform(0.04, 0.1), part=3 if woven else 2),
+    ]
 
 
 def bag(rng: np.random.Generator) -> Shape:
@@ -250,93 +244,6 @@ def vessel(rng: np.random.Generator) -> Shape:
             )
             shape.append(fill(petals * rng.uniform(0.1, 0.2) + tip, part=2))
     return shape
-
-
-def figure(rng: np.random.Generator) -> Shape:
-    """A standing, walking or reaching person: round limbs, a torso, a head."""
-    shape: Shape = []
-    hip, neck = np.array([0, 0.0]), np.array([rng.normal(0, 0.08), -0.75])
-    thick = rng.uniform(0.13, 0.2)
-
-    def chain(
-        start: np.ndarray, angles: list[float], length: float, width: float, part: int
-    ) -> np.ndarray:
-        joints = [start]
-        for angle in angles:
-            joints.append(joints[-1] + length * np.array([np.sin(angle), np.cos(angle)]))
-        shape.append(limb(spline(joints), [width, width * 0.8, width * 0.6], part))
-        return joints[-1]
-
-    for side in (-1, 1):
-        swing = side * rng.uniform(0.02, 0.55)
-        foot = chain(
-            hip + [side * 0.1, 0], [swing, swing - rng.uniform(0, 0.5)], 0.5, thick * 1.2, 2
-        )
-        toe = foot + [0.18, 0.03]
-        shape.append(
-            limb(np.array([foot - [0.04, 0], (foot + toe) / 2, toe]), [0.12, 0.12, 0.07], 3)
-        )
-    shoulder = rng.uniform(0.2, 0.3)
-    torso = [
-        neck + [-shoulder, 0.06],
-        neck + [shoulder, 0.06],
-        hip + [0.2, 0],
-        hip + [0.2, 0.15],
-        hip + [-0.2, 0.15],
-        hip + [-0.2, 0],
-    ]
-    if rng.random() < 0.35:  # a skirt or a coat
-        torso[3:5] = [hip + [0.42, 0.5], hip + [-0.42, 0.5]]
-    shape.append(fill(spline(torso, closed=True)))
-    for side in (-1, 1):
-        raise_by = rng.uniform(0, 1.2) if rng.random() < 0.7 else rng.uniform(1.2, 2.8)
-        angles = [side * raise_by, side * (raise_by + rng.uniform(-1, 0.8))]
-        hand = chain(neck + [side * shoulder * 0.85, 0.12], angles, 0.36, thick * 0.8, 1)
-        shape.append(fill(arc(*hand, 0.06, samples=14), part=4))
-    shape.append(line(neck + [0, 0.1], neck - [0, 0.15], width=0.12, part=4))
-    head = neck - [0, 0.3]
-    shape.append(fill(arc(*head, 0.15, 0.19), part=4))
-    hair = arc(*(head - [0, 0.02]), 0.17, 0.2, np.pi * 0.95, np.pi * 2.05, 24)
-    return [*shape, fill(hair, part=3)]
-
-
-def animal(rng: np.random.Generator) -> Shape:
-    """A four-legged animal or an insect: a body on thin legs, with tail, horns or feelers."""
-    shape: Shape = []
-    if rng.random() < 0.3:  # insect
-        for x in (-0.3, 0, 0.3):
-            for side in (-1, 1):
-                knee = np.array([x * 2 + rng.normal(0, 0.06), side * 0.55])
-                foot = np.array([x * 3 + rng.normal(0, 0.1), side * rng.uniform(0.8, 1)])
-                shape.append(line((x, 0), knee, foot, width=0.035, part=2))
-        for side in (-1, 1):
-            feeler = spline([(0.7, 0), (1.0, side * 0.15), (1.4, side * rng.uniform(0.2, 0.6))])
-            shape.append(line(*feeler, width=0.02, part=2))
-        shape.append(limb(np.array([(-1.1, 0), (-0.6, 0), (-0.15, 0)]), [0.1, 0.5, 0.15]))
-        shape.append(limb(np.array([(-0.25, 0), (0.4, 0)]), [0.2, 0.3]))
-        return [*shape, fill(arc(0.62, 0, 0.2, 0.18), part=2), *decals(rng, 0.5)]
-    girth, leg = rng.uniform(0.35, 0.6), rng.uniform(0.5, 1.0)
-    for x in (-0.62, -0.48, 0.42, 0.56):
-        knee, foot = x + rng.normal(0, 0.1), x + rng.normal(0, 0.16)
-        points = spline([(x, 0), (knee, leg * 0.6), (foot, leg + 0.1)])
-        shape.append(limb(points, [0.22, 0.12, 0.09], int(rng.integers(1, 3))))
-    tail = [(-0.7, -0.1), (-1, rng.uniform(-0.5, 0.2)), (-1.1, rng.uniform(-0.8, 0.6))]
-    shape.append(limb(spline(tail), [0.08, rng.uniform(0.04, 0.14), 0.04], 2))
-    shape.append(limb(spline([(-0.7, 0), (-0.2, 0.03), (0.6, 0)]), [girth, girth * 0.85, girth]))
-    rise = rng.uniform(0.1, 0.7)
-    head = np.array([1.0, -rise])
-    shape.append(limb(spline([(0.5, 0), (0.75, -rise * 0.5), head]), [girth * 0.8, 0.26, 0.24]))
-    shape.append(limb(np.array([head, head + [0.3, rng.uniform(0, 0.2)]]), [0.26, 0.14]))
-    for x in (-0.06, 0.04):
-        horn = spline(
-            [
-                head + [x, -0.08],
-                head + [x * 2, -0.25],
-                head + [x + rng.normal(-0.1, 0.1), -rng.uniform(0.25, 0.7)],
-            ]
-        )
-        shape.append(limb(horn, [0.1, 0.05, 0.02], 2))
-    return [*shape, *decals(rng, 0.6)]
 
 
 def car(rng: np.random.Generator) -> Shape:

@@ -154,58 +154,15 @@ def plate(rng: np.random.Generator) -> Shape:
     return shape
 
 
-def tree(rng: np.random.Generator) -> Shape:
-    """A bare tree: branches that fork and thin out, perhaps with some leaves."""
-    shape, leaves = [], rng.random() < 0.5
-    spread, shrink = rng.uniform(0.3, 0.6), rng.uniform(0.68, 0.8)
-
-    def grow(start: np.ndarray, angle: float, length: float, width: float, depth: int) -> None:
-        bend = angle + rng.normal(0, 0.15)
-        middle = start + 0.5 * length * np.array([np.cos(angle), np.sin(angle)])
-        end = middle + 0.5 * length * np.array([np.cos(bend), np.sin(bend)])
-        shape.append(limb(np.array([start, middle, end]), [width, width * 0.7]))
-        if depth == 0:
-            if leaves:
-                size = length * rng.uniform(0.3, 0.6)
-                shape.append(fill(arc(*end, size, size * 0.6, samples=10), part=2))
-            return
-        for side in (-1, 1) if rng.random() < 0.7 else (-1, 0.1, 1):
-            turn = side * spread * rng.uniform(0.5, 1.3)
-            grow(end, bend + turn, length * shrink * rng.uniform(0.8, 1.1), width * 0.68, depth - 1)
-
-    grow(np.zeros(2), -np.pi / 2, 0.6, rng.uniform(0.08, 0.16), 6)
-    return shape
-
-
-def fern(rng: np.random.Generator) -> Shape:
-    """A frond or a small plant: leaflets along bent stems."""
-    shape = []
-    for heading in rng.normal(0, 0.5, int(rng.integers(1, 5))):
-        bend, count = rng.uniform(-0.8, 0.8), int(rng.integers(9, 18))
-        t = np.linspace(0, 1, 40)
-        course = -np.pi / 2 + heading + bend * t
-        stem = np.cumsum(np.stack([np.cos(course), np.sin(course)], axis=1), axis=0) / 40
-        shape.append(limb(stem, [0.03, 0.012]))
-        slim, opening = rng.uniform(0.12, 0.3), rng.uniform(0.7, 1.2)
-        for at in np.linspace(0.2, 0.98, count):
-            length = 0.42 * np.sin(np.pi * min(at, 0.98) ** 0.8) + 0.05
-            where = int(at * 39)
-            for side in (-1, 1):
-                angle = course[where] + side * opening
-                tip = stem[where] + length * np.array([np.cos(angle), np.sin(angle)])
-                leaf = spline([stem[where], (stem[where] + tip) / 2, tip])
-                shape.append(limb(leaf, [0.008, length * slim, 0.004], part=2))
-    return shape
-
-
 def cable(rng: np.random.Generator) -> Shape:
     """A coiled or tangled cable with plugs at its ends."""
     width = rng.uniform(0.02, 0.06)
     if rng.random() < 0.5:
-        turns = np.linspace(0, 2 * np.pi * rng.uniform(1.5, 3.5), 60)
-        wobble = 1 + np.cumsum(rng.normal(0, 0.03, 60))
+        turns = np.linspace(0, 2 * np.pi * rng.uniform(1.5, 3.5), 40)
+        wobble = 1 + np.cumsum(rng.normal(0, 0.03, 40))
         course = np.stack([np.cos(turns), rng.uniform(0.5, 1) * np.sin(turns)], axis=1)
-        course = course * wobble[:, None] + np.linspace(0, rng.uniform(0, 0.6), 60)[:, None]
+        drift = np.linspace(0, rng.uniform(0, 0.6), 40)
+        course = spline(course * wobble[:, None] + drift[:, None])
     else:
         course = spline(np.cumsum(rng.normal(0, 0.5, (int(rng.integers(6, 11)), 2)), axis=0))
     shape = [line(*course, width=width)]

@@ -117,6 +117,18 @@ def spline(points: Sequence[Sequence[float]] | np.ndarray, closed: bool = False)
     return curve if closed else np.concatenate([curve, knots[-1:]])
 
 
+def outline(
+    rng: np.random.Generator, waves: int, roughness: float, samples: int = 160
+) -> np.ndarray:
+    """A closed random curve [samples, 2] around the origin, radius about 1."""
+    angle = np.linspace(0, 2 * np.pi, samples, endpoint=False)
+    order = np.arange(2, waves + 2)
+    phase = rng.uniform(0, 2 * np.pi, waves)
+    size = rng.normal(0, roughness, waves) / np.sqrt(order)
+    radius = np.exp((size[:, None] * np.cos(order[:, None] * angle + phase[:, None])).sum(axis=0))
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
 def limb(points: np.ndarray, widths: Sequence[float] | np.ndarray, part: int = 1) -> Stroke:
     """A filled band along a curve [N, 2] whose width changes; `widths` is resampled to N."""
     points = np.asarray(points, np.float64)
@@ -148,13 +160,38 @@ def project(points: np.ndarray, yaw: float, pitch: float, distance: float = 5.0)
     return np.stack([x, y], axis=-1) * (distance / (distance + z))[..., None]
 
 
+def bounds(shape: Shape) -> np.ndarray:
+    """Least and greatest x, y of a shape's points, [2, 2]."""
+    points = np.concatenate([stroke.points for stroke in shape])
+    return np.array([points.min(axis=0), points.max(axis=0)])
+
+
+def beside(shape: Shape, other: Shape, rng: np.random.Generator) -> Shape:
+    """Both shapes, the other to the right of the first, of like size, in materials of its own."""
+    first, second = bounds(shape), bounds(other)
+    scale = max(np.ptp(first, axis=0)) / max(np.ptp(second, axis=0)) * rng.uniform(0.6, 1)
+    gap = np.array([rng.uniform(-0.2, 0.1) * np.ptp(first[:, 0]), 0])
+    corner = np.array([first[1, 0], first[1, 1] - np.ptp(second[:, 1]) * scale]) + gap
+    shift = max(stroke.part for stroke in shape)
+    moved = [
+        replace(
+            stroke,
+            points=(stroke.points - second[0]) * scale + corner,
+            width=stroke.width * scale,
+            part=stroke.part + shift if stroke.part else 0,
+        )
+        for stroke in other
+    ]
+    return [*shape, *moved]
+
+
 def place(
     shape: Shape,
     rng: np.random.Generator,
     height: int,
     width: int,
     tilt: float,
-    extent: tuple[float, float] = (0.55, 0.95),
+    extent: tuple[float, float],
 ) -> Shape:
     """The shape in pixel coordinates: turned, seen in perspective, fitted into the image.
 
@@ -167,8 +204,9 @@ def place(
         extent: Range of the share of the image's sides that the shape spans at most.
     """
     points = np.concatenate([stroke.points for stroke in shape])
-    low, high = points.min(axis=0), points.max(axis=0)
-    points = (points - (low + high) / 2) / (max(high - low) / 2)
+    low, high = bounds(shape)
+    half = max(high - low) / 2
+    points = (points - (low + high) / 2) / half
     if rng.random() < 0.5:
         points[:, 0] *= -1
     points *= rng.uniform(0.85, 1.15, 2) * [1, -1 if tilt >= np.pi and rng.random() < 0.5 else 1]
@@ -183,12 +221,15 @@ def place(
     room = np.array([width, height]) - (high - low) * scale
     corner = room * np.clip(0.5 + rng.normal(0, 0.2, 2), 0.05, 0.95)
     points = (points - low) * scale + corner
-    unit = scale / (max(np.ptp(np.concatenate([s.points for s in shape]), axis=0)) / 2)
     placed, first = [], 0
     for stroke in shape:
         span = slice(first, first + len(stroke.points))
         placed.append(
-            replace(stroke, points=points[span], width=stroke.width * unit * nearness[span].mean())
+            replace(
+                stroke,
+                points=points[span],
+                width=stroke.width * scale / half * nearness[span].mean(),
+            )
         )
         first = span.stop
     return placed

@@ -19,6 +19,7 @@ JPEG_QUALITY = 95
 MIN_SIDE = 32
 CONTACT_SHEET_PAIRS = 48
 CONTACT_SHEET_SIDE = 160
+RECORD = 'synthetic_dis.json'
 
 
 def write_dataset(
@@ -39,42 +40,19 @@ def write_dataset(
         seed: The same seed draws the same files, whatever the numbers and the workers.
         size: Height and width of the images.
         workers: Processes that draw; by default one per core, at most 8.
-        overwrite: Write into a folder that holds something; an earlier set there is replaced.
+        overwrite: Replace the synthetic set that `out` holds; other files stay.
 
     Raises:
         ValueError: If a number, the seed, the size or the workers are out of range.
-        FileExistsError: If `out` is not empty and `overwrite` is not set.
+        FileExistsError: If `out` is not empty and `overwrite` is not set, or if it holds images
+            that are not of a synthetic set.
     """
     _check(num_train, num_val, seed, size, workers)
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise FileExistsError(
-            f'{out} exists and is not empty; choose another folder or pass --overwrite '
-            '(overwrite=True) to replace the set in it'
-        )
+    _clear(out, overwrite)
     for split in SPLITS:
-        for folder in (out / split / 'im', out / split / 'gt'):
-            folder.mkdir(parents=True, exist_ok=True)
-            for old in (*folder.glob('*.jpg'), *folder.glob('*.png')):
-                old.unlink()
-
-    jobs = [(SPLITS[0], i) for i in range(num_train)] + [(SPLITS[1], i) for i in range(num_val)]
-    work = partial(_draw_and_write, out, seed, size)
-    processes = min(workers or min(os.cpu_count() or 1, 8), len(jobs))
-    bar = partial(tqdm, total=len(jobs), desc='drawing', unit='image')
-    if processes == 1:
-        stems = list(bar(map(work, jobs)))
-    else:
-        with ProcessPoolExecutor(processes, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-            stems = list(bar(pool.map(work, jobs, chunksize=8)))
-
-    sheet = contact_sheet(
-        [
-            read_sample(out, split, stem)
-            for (split, _), stem in _spread(list(zip(jobs, stems, strict=True)))
-        ]
-    )
-    cv2.imwrite(str(out / 'contact_sheet.jpg'), sheet)
+        for folder in ('im', 'gt'):
+            (out / split / folder).mkdir(parents=True, exist_ok=True)
     record = {
         'num_train': num_train,
         'num_val': num_val,
@@ -88,7 +66,26 @@ def write_dataset(
             'scikit-image': skimage.__version__,
         },
     }
-    (out / 'synthetic_dis.json').write_text(json.dumps(record, indent=2) + '\n')
+    (out / RECORD).write_text(json.dumps(record, indent=2) + '\n')
+
+    jobs = [(SPLITS[0], i) for i in range(num_train)] + [(SPLITS[1], i) for i in range(num_val)]
+    work = partial(_draw_and_write, out, seed, size)
+    processes = min(workers or min(os.cpu_count() or 1, 8), len(jobs))
+    bar = partial(tqdm, total=len(jobs), desc='drawing', unit='image')
+    if processes == 1:
+        stems = list(bar(map(work, jobs)))
+    else:
+        with ProcessPoolExecutor(processes, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+            chunk = max(1, min(8, len(jobs) // (4 * processes)))
+            stems = list(bar(pool.map(work, jobs, chunksize=chunk)))
+
+    sheet = contact_sheet(
+        [
+            read_sample(out, split, stem)
+            for (split, _), stem in _spread(list(zip(jobs, stems, strict=True)))
+        ]
+    )
+    cv2.imwrite(str(out / 'contact_sheet.jpg'), sheet)
     return out
 
 
@@ -128,6 +125,32 @@ def _draw_and_write(out: Path, seed: int, size: tuple[int, int], job: tuple[str,
     if not (written and cv2.imwrite(str(mask), sample.mask)):
         raise OSError(f'could not write {image} or {mask}; is the disk full or read-only?')
     return sample.stem
+
+
+def _clear(out: Path, overwrite: bool) -> None:
+    """Remove the synthetic set in `out`, if that was asked for; never anything else."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise FileExistsError(f'{out} is a file; choose a folder')
+    if any(out.iterdir()) and not overwrite:
+        raise FileExistsError(
+            f'{out} is not empty; choose another folder, or pass --overwrite (overwrite=True) to '
+            'replace the set in it'
+        )
+    earlier = [
+        path
+        for split in SPLITS
+        for folder, ending in (('im', 'jpg'), ('gt', 'png'))
+        for path in (out / split / folder).glob(f'*.{ending}')
+    ]
+    if earlier and not (out / RECORD).is_file():
+        raise FileExistsError(
+            f'{out} holds {len(earlier)} images but no {RECORD}: they were not drawn here and will '
+            'not be replaced; choose another folder'
+        )
+    for path in earlier:
+        path.unlink()
 
 
 def _spread(items: list) -> list:

@@ -1,0 +1,71 @@
+"""The schedule and its steps, against diffusers' schedulers and the formulas of the paper."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+
+from mmdiffdis.models import OneStepScheduler
+
+BETAS = dict(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear')
+
+
+def test_last_step_multiplies_errors_in_epsilon_by_fourteen():
+    signal, sigma = OneStepScheduler().signal_and_noise(999)
+    assert float(signal) == pytest.approx(0.0683, abs=5e-5)
+    assert float(sigma / signal) == pytest.approx(14.6, abs=0.05)
+
+
+@pytest.mark.parametrize('prediction_type', ['epsilon', 'v_prediction', 'sample'])
+def test_clean_latent_equals_diffusers(prediction_type):
+    ours = OneStepScheduler(prediction_type=prediction_type)
+    theirs = DDPMScheduler(**BETAS, prediction_type=prediction_type, clip_sample=False)
+    noisy, output = torch.randn(2, 3, 4, 8, 8)
+    for step in (999, 499, 10):
+        expected = theirs.step(output, step, noisy).pred_original_sample
+        torch.testing.assert_close(ours.to_clean(noisy, output, step), expected)
+
+
+def test_added_noise_equals_diffusers_for_one_step_each():
+    clean, noise = torch.randn(2, 3, 4, 8, 8)
+    steps = torch.tensor([999, 0, 321])
+    expected = DDPMScheduler(**BETAS).add_noise(clean, noise, steps)
+    torch.testing.assert_close(OneStepScheduler().add_noise(clean, noise, steps), expected)
+
+
+@pytest.mark.parametrize('num_steps', [1, 2, 3, 10])
+def test_timesteps_are_trailing(num_steps):
+    theirs = DDIMScheduler(**BETAS, timestep_spacing='trailing')
+    theirs.set_timesteps(num_steps)
+    assert OneStepScheduler().timesteps(num_steps) == theirs.timesteps.tolist()
+
+
+def test_the_papers_timesteps():
+    assert OneStepScheduler().timesteps(1) == [999]
+    assert OneStepScheduler().timesteps(2) == [999, 499]
+
+
+def test_step_equals_diffusers_ddim():
+    ours = OneStepScheduler()
+    theirs = DDIMScheduler(**BETAS, timestep_spacing='trailing', clip_sample=False)
+    theirs.set_timesteps(2)
+    noisy, output = torch.randn(2, 1, 4, 8, 8)
+    expected = theirs.step(output, 999, noisy).prev_sample
+    clean = ours.to_clean(noisy, output, 999)
+    torch.testing.assert_close(ours.step(noisy, clean, 999, 499), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_arithmetic_is_float32_whatever_comes_in(dtype):
+    noisy, output = torch.randn(2, 1, 4, 8, 8).to(dtype)
+    clean = OneStepScheduler().to_clean(noisy, output, 999)
+    assert clean.dtype == torch.float32
+    expected = OneStepScheduler().double().to_clean(noisy, output, 999)
+    torch.testing.assert_close(clean, expected.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_errors_say_what_is_possible():
+    with pytest.raises(ValueError, match="prediction_type='eps': expected one of .*epsilon"):
+        OneStepScheduler(prediction_type='eps')
+    for num_steps in (0, 1001):
+        with pytest.raises(ValueError, match=f'num_steps={num_steps}: expected .* 1 to 1000'):
+            OneStepScheduler().timesteps(num_steps)
