@@ -15,6 +15,12 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from stock_segmentor import (  # noqa: F401, fixtures
+    draw_pair,
+    stock_checkpoint,
+    stock_config,
+    write_set,
+)
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / 'data'

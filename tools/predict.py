@@ -1,15 +1,13 @@
-"""Predict masks of pictures.
-
-    python tools/predict.py CONFIG CKPT photo.jpg folder/ 'more/**/*.png' --out masks/
+#!/usr/bin/env python
+"""Predicts masks of pictures: python tools/predict.py CONFIG CKPT INPUT... --out DIR [--type ...]
 
 Inputs are files, folders (every file directly inside, hidden ones aside) and glob patterns
-(`**` searches sub-folders). Each result is written to `<out>/<stem>.png`, at the size of its
-picture as a viewer shows it. Pictures of the same stem keep their whole file name in the result's,
-preceded by the folder's if that is not enough. A file that cannot be read is reported at the end
-and the rest is done. Results of an earlier run are replaced, pictures never.
+(`**` searches sub-folders). Each result is written to `DIR/<stem>.png`, at the size of its picture
+as a viewer shows it. Pictures of the same stem keep their whole file name in the result's, preceded
+by the folder's if that is not enough. A file that cannot be read is reported at the end, and the
+rest is done. Results of an earlier run are replaced, but nothing in a folder of the pictures is.
 
-Exit code: 0 = all done, 1 = some files were skipped, 2 = nothing done because of a mistake in the
-command.
+Exit code: 0 if everything was done, 1 if files were skipped or the command holds a mistake.
 """
 
 import argparse
@@ -19,12 +17,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
+
 import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
 
 from mmdiffdis.apis import DISInferencer, DISResult
+from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.visualization.panel import cutout, overlay, panel, to_grey
 
 PICTURES: dict[str, Callable[[DISResult], np.ndarray]] = {
@@ -36,8 +37,8 @@ PICTURES: dict[str, Callable[[DISResult], np.ndarray]] = {
 }
 
 
-def parse_args(argv: list[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """The parser, for its `error`, and the arguments."""
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -50,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.ArgumentParser, 
     )
     parser.add_argument('--device', help="e.g. 'cuda:0' or 'cpu' (default: a GPU if there is one)")
     parser.add_argument('--seed', type=int, help="seed of the noise (default: the config's)")
-    return parser, parser.parse_args(argv)
+    return parser.parse_args(argv)
 
 
 def find_pictures(inputs: list[str]) -> list[Path]:
@@ -85,7 +86,7 @@ def name_results(pictures: list[Path], out: Path) -> list[Path]:
 
     Raises:
         ValueError: if even folder and file name are not enough to tell two pictures apart, or a
-            result would replace one of the pictures.
+            result would replace a file beside the pictures.
     """
     namings = (
         lambda picture: picture.stem,
@@ -109,44 +110,36 @@ def name_results(pictures: list[Path], out: Path) -> list[Path]:
             'Predict them in separate runs, each with its own --out.'
         )
     results = [out / f'{names[picture]}.png' for picture in pictures]
-    originals = {picture.resolve() for picture in pictures}
-    clashes = [str(result) for result in results if result.resolve() in originals]
+    # a file beside the pictures may be one of them, or another of the user's; never touch it
+    folders = {picture.resolve().parent for picture in pictures}
+    clashes = [path for path in results if path.parent.resolve() in folders and path.exists()]
     if clashes:
         raise ValueError(
-            f"'{clashes[0]}' would replace a picture that is to be predicted; choose another --out."
+            f"'{clashes[0]}' beside the pictures would be replaced; choose another --out."
         )
     return results
 
 
 def main(argv: list[str] | None = None) -> int:
     """Predict and save; returns the exit code."""
-    parser, args = parse_args(argv)
-    try:
+    args = parse_args(argv)
+    with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         pictures = find_pictures(args.input)
         results = name_results(pictures, args.out)
         args.out.mkdir(parents=True, exist_ok=True)
+        wants_edge = args.type in ('edge', 'panel')
         inferencer = DISInferencer(
-            args.config,
-            args.checkpoint,
-            args.device,
-            edge=args.type in ('edge', 'panel'),
-            seed=args.seed,
+            args.config, args.checkpoint, args.device, edge=wants_edge, seed=args.seed
         )
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: weights that do not fit
-        parser.error(str(error))
-
     skipped = []
     for picture, path in zip(tqdm(pictures, unit='picture'), results, strict=True):
         try:
             result = inferencer(picture)
+            if args.type == 'edge' and result.edge is None:
+                sys.exit(f'the model of {args.config} predicts no edges; choose another --type.')
+            Image.fromarray(PICTURES[args.type](result)).save(path)
         except (OSError, ValueError, torch.OutOfMemoryError) as error:
             skipped.append(f'{picture}: {error}')
-            continue
-        if args.type == 'edge' and result.edge is None:
-            parser.error(
-                f"the model of '{args.config}' does not predict edges; choose another --type."
-            )
-        Image.fromarray(PICTURES[args.type](result)).save(path)
 
     print(f'{len(pictures) - len(skipped)} of {len(pictures)} written to {args.out}')
     for line in skipped:

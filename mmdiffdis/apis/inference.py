@@ -1,5 +1,7 @@
 """Masks of pictures, from a config and a checkpoint."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
 from PIL import Image, ImageOps
 
-from mmdiffdis.datasets.transforms.loading import read_image, to_rgb
+from mmdiffdis.checkpoints import CheckpointError
+from mmdiffdis.datasets.transforms.loading import read_rgb, to_rgb
 from mmdiffdis.structures import foreground_probability
 
 # What a test pipeline does to files and truth; the inferencer hands over decoded pictures instead.
@@ -59,7 +62,7 @@ class DISInferencer:
     Raises:
         FileNotFoundError: if the config or the checkpoint does not exist.
         ValueError: if the config has no model or no test pipeline.
-        RuntimeError: if the checkpoint has missing or unexpected keys; the message names them.
+        CheckpointError: if the checkpoint is damaged or does not fit the model exactly.
 
     Example::
 
@@ -86,7 +89,8 @@ class DISInferencer:
         if checkpoint is None:
             self.model.init_weights()
         else:
-            load_checkpoint(self.model, str(checkpoint), map_location='cpu', strict=True)
+            with misfits_named(checkpoint):
+                load_checkpoint(self.model, str(checkpoint), map_location='cpu', strict=True)
         self.model.to(self.device).eval()
         self.edge = edge
 
@@ -129,6 +133,24 @@ class DISInferencer:
         )
 
 
+@contextmanager
+def misfits_named(checkpoint: str | Path, longest: int = 1500) -> Iterator[None]:
+    """Turns the failure of a strict loading inside the block into a ``CheckpointError``.
+
+    Args:
+        checkpoint: what is loaded.
+        longest: characters kept of the list of missing, unexpected and misshapen keys.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error)
+        reason = reason if len(reason) <= longest else f'{reason[:longest]} ...'
+        raise CheckpointError(
+            f'checkpoint {checkpoint} does not fit the model of the config: {reason}'
+        ) from error
+
+
 def _picture_transforms(cfg: Config) -> list[ConfigDict]:
     """The test pipeline without loading."""
     pipeline = cfg.get('test_pipeline')
@@ -159,12 +181,7 @@ def _with_test_options(model_cfg: ConfigDict, edge: bool, seed: int | None) -> C
 def _decode(picture: str | Path | np.ndarray | Image.Image) -> tuple[np.ndarray, str | None]:
     """(uint8 RGB [H, W, 3], path or None)."""
     if isinstance(picture, (str, Path)):
-        try:
-            return to_rgb(read_image(str(picture))), str(picture)
-        except ValueError as error:
-            if str(picture) in str(error):
-                raise
-            raise ValueError(f"cannot use '{picture}': {error}") from error
+        return read_rgb(str(picture)), str(picture)
     if isinstance(picture, Image.Image):
         return to_rgb(ImageOps.exif_transpose(picture)), getattr(picture, 'filename', None) or None
     if not isinstance(picture, np.ndarray):

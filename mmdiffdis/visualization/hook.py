@@ -13,7 +13,7 @@ from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmdiffdis.datasets.transforms.loading import read_image, to_rgb
+from mmdiffdis.datasets.transforms.loading import read_rgb
 from mmdiffdis.structures import foreground_probability
 
 from .panel import panel
@@ -23,8 +23,8 @@ from .panel import panel
 class DISPanelHook(Hook):
     """Saves image | truth | mask | edge panels of some images of every validation and test.
 
-    They go to ``<work_dir>/panels/<epoch_N, iter_N or test>/<stem>.jpg`` and, through the runner's
-    visualizer, to its backends (TensorBoard and others).
+    They go to ``<work_dir>/panels/<epoch_N, iter_N, val or test>/<stem>.jpg`` and, through the
+    runner's visualizer, to its backends (TensorBoard and others).
 
     Args:
         num_images: how many panels each time.
@@ -41,15 +41,20 @@ class DISPanelHook(Hook):
         self.num_images = num_images
         self.interval = interval
         self.max_side = max_side
-        self._seen = 0
+        self._is_training = False
+        self._start()
+
+    def before_train(self, runner: Runner) -> None:
+        """Remember that validations are part of a training."""
+        self._is_training = True
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting images."""
-        self._seen = 0
+        self._start()
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Start counting images."""
-        self._seen = 0
+        self._start()
 
     def after_val_iter(
         self,
@@ -59,9 +64,13 @@ class DISPanelHook(Hook):
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
         """Save the panels that are due; the folder is named after the training's progress."""
+        # outside of training, asking for runner.epoch or .iter would build the training set
+        if not self._is_training:
+            self._save_panels(runner, outputs, 'val', 'val', step=0)
+            return
         by_epoch = runner.log_processor.by_epoch
         folder = f'epoch_{runner.epoch}' if by_epoch else f'iter_{runner.iter}'
-        self._save_panels(runner, outputs, 'val', folder)
+        self._save_panels(runner, outputs, 'val', folder, step=runner.iter)
 
     def after_test_iter(
         self,
@@ -71,11 +80,15 @@ class DISPanelHook(Hook):
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
         """Save the panels that are due."""
-        self._save_panels(runner, outputs, 'test', 'test')
+        self._save_panels(runner, outputs, 'test', 'test', step=0)
+
+    def _start(self) -> None:
+        self._seen = 0
+        self._names: set[str] = set()
 
     @master_only
     def _save_panels(
-        self, runner: Runner, samples: Sequence[SegDataSample], mode: str, folder: str
+        self, runner: Runner, samples: Sequence[SegDataSample], mode: str, folder: str, step: int
     ) -> None:
         for sample in samples:
             index, self._seen = self._seen, self._seen + 1
@@ -83,12 +96,13 @@ class DISPanelHook(Hook):
                 continue
             picture = draw_sample(sample, self.max_side)
             stem = sample.get('stem') or Path(sample.get('img_path', f'image_{index}')).stem
-            runner.visualizer.add_image(f'{mode}_{stem}', picture, step=runner.iter)
-            path = Path(runner.work_dir) / 'panels' / folder / f'{stem}.jpg'
-            if index and path.exists():  # the same stem in another subset
-                path = path.with_name(f'{sample.get("subset", index)}_{path.name}')
+            # two subsets may have the same stem
+            name = stem if stem not in self._names else f'{sample.get("subset", index)}_{stem}'
+            self._names.add(name)
+            path = Path(runner.work_dir) / 'panels' / folder / f'{name}.jpg'
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(path, quality=92)
+            runner.visualizer.add_image(f'{mode}_{name}', picture, step=step)
 
 
 def draw_sample(sample: SegDataSample, max_side: int = 512) -> np.ndarray:
@@ -100,7 +114,7 @@ def draw_sample(sample: SegDataSample, max_side: int = 512) -> np.ndarray:
     truth = sample.get('gt_alpha', sample.get('gt_sem_seg'))
     edge = sample.get('pred_edge_map')
     try:
-        image = to_rgb(read_image(sample.get('img_path', '')))
+        image = read_rgb(sample.get('img_path', ''))
     except (OSError, ValueError) as error:
         print_log(f'panel without its image: {error}', logger='current', level=logging.WARNING)
         image = None

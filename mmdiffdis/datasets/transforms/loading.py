@@ -7,7 +7,7 @@ import mmengine.fileio as fileio
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # A grey mask stored as RGB JPEG comes back with channels that differ by a few levels; a photograph
 # or a red mask differs by far more.
@@ -33,7 +33,12 @@ def read_image(path: str, backend_args: dict | None = None) -> Image.Image:
         return upright
     # Pillow's decoders raise nearly anything on damaged data: OSError, SyntaxError, struct.error
     except Exception as error:
-        reason = 'the file is empty' if not content else f'{type(error).__name__}: {error}'
+        if not content:
+            reason = 'the file is empty'
+        elif isinstance(error, UnidentifiedImageError):
+            reason = 'no format that Pillow knows'
+        else:
+            reason = f'{type(error).__name__}: {error}'
         raise ValueError(
             f"cannot read '{path}' as an image ({reason}). Replace the file or take it out of the "
             'folder.'
@@ -55,6 +60,15 @@ def to_rgb(image: Image.Image) -> np.ndarray:
         rgba = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba)
     return np.array(image.convert('RGB'))
+
+
+def read_rgb(path: str, backend_args: dict | None = None) -> np.ndarray:
+    """``to_rgb`` of ``read_image``; every ``ValueError`` names the file."""
+    image = read_image(path, backend_args)
+    try:
+        return to_rgb(image)
+    except ValueError as error:
+        raise ValueError(f"cannot use the image '{path}': {error}") from error
 
 
 def to_alpha(image: Image.Image, full_scale: int | None = None) -> np.ndarray:
@@ -87,7 +101,7 @@ def to_alpha(image: Image.Image, full_scale: int | None = None) -> np.ndarray:
             )
         else:
             full_scale = 255 if white == 65535 and largest <= 255 else white
-    return np.clip(grey / np.float32(full_scale), 0, 1).astype(np.float32)
+    return np.clip(grey.astype(np.float32) / full_scale, 0, 1)
 
 
 def _grey_levels(image: Image.Image) -> tuple[np.ndarray, int]:
@@ -149,12 +163,7 @@ class LoadDISImage(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Read ``results['img_path']``."""
-        path = results['img_path']
-        image = read_image(path, self.backend_args)
-        try:
-            rgb = to_rgb(image)
-        except ValueError as error:
-            raise ValueError(f"cannot use the image '{path}': {error}") from error
+        rgb = read_rgb(results['img_path'], self.backend_args)
         results['img'] = np.ascontiguousarray(rgb[..., ::-1])
         results['img_shape'] = results['ori_shape'] = rgb.shape[:2]
         return results

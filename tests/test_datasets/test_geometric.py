@@ -1,0 +1,143 @@
+"""Geometric transforms keep image and soft truth aligned."""
+
+import numpy as np
+import pytest
+from mmseg.registry import TRANSFORMS
+from PIL import Image
+
+from mmdiffdis.datasets.transforms import (
+    DISRandomCenterCrop,
+    DISRandomRotate,
+    DISResize,
+    GenerateDISEdge,
+)
+
+
+@pytest.fixture
+def results(draw_pair) -> dict:
+    """A pipeline's dict after loading, whose image shows its own mask in every channel."""
+    mask = draw_pair(height=60, width=80)[1]
+    loaded = {
+        'img': np.dstack([mask] * 3),
+        'img_shape': mask.shape,
+        'ori_shape': mask.shape,
+        'gt_alpha': (mask / 255).astype(np.float32),
+        'gt_seg_map': (mask > 127).astype(np.uint8),
+        'seg_fields': ['gt_seg_map', 'gt_alpha'],
+    }
+    return GenerateDISEdge()(loaded)
+
+
+def assert_aligned(results: dict, tolerance: float) -> None:
+    """The soft mask still is what the image shows, and the hard one agrees but for its rim."""
+    shown = results['img'][..., 0] / 255
+    np.testing.assert_allclose(results['gt_alpha'], shown, atol=tolerance)
+    assert (results['gt_seg_map'] != (results['gt_alpha'] > 0.5)).mean() < 0.05
+    sizes = {results[key].shape[:2] for key in ('img', *results['seg_fields'])}
+    assert sizes == {results['img_shape'][:2]}
+    assert results['gt_alpha'].dtype == results['gt_edge_map'].dtype == np.float32
+
+
+def test_resize_is_pillows_bilinear_for_image_and_soft_fields(results):
+    expected = Image.fromarray(results['img']).resize((32, 20), Image.Resampling.BILINEAR)
+    labels = Image.fromarray(results['gt_seg_map']).resize((32, 20), Image.Resampling.NEAREST)
+    resized = DISResize(scale=(32, 20))(results)
+    np.testing.assert_array_equal(resized['img'], np.array(expected))
+    np.testing.assert_array_equal(resized['gt_seg_map'], np.array(labels))
+    np.testing.assert_allclose(resized['scale_factor'], (32 / 80, 20 / 60))
+    assert_aligned(resized, tolerance=1.01 / 255)
+
+
+def test_resize_keeps_the_amount_of_foreground(results):
+    before = results['gt_alpha'].mean()
+    np.testing.assert_allclose(DISResize(scale=(20, 15))(results)['gt_alpha'].mean(), before, 0.02)
+
+
+def test_resize_keep_ratio(results):
+    resized = DISResize(scale=(40, 40), keep_ratio=True)(results)
+    assert resized['img_shape'] == (30, 40)
+    assert_aligned(resized, tolerance=1.01 / 255)
+
+
+def test_resize_inside_mmcvs_random_resize(results):
+    config = {'type': 'RandomResize', 'scale': (64, 48), 'ratio_range': (0.5, 2.0)}
+    resized = TRANSFORMS.build(config | {'resize_type': 'DISResize'})(results)
+    assert_aligned(resized, tolerance=1.01 / 255)
+
+
+def test_stock_flip_moves_all_fields(results):
+    before = {key: results[key].copy() for key in ('img', *results['seg_fields'])}
+    flipped = TRANSFORMS.build({'type': 'RandomFlip', 'prob': 1.0})(results)
+    for key, value in before.items():
+        np.testing.assert_array_equal(flipped[key], value[:, ::-1])
+
+
+def test_stock_crop_moves_all_fields(results):
+    cropped = TRANSFORMS.build({'type': 'RandomCrop', 'crop_size': (24, 30)})(results)
+    assert cropped['img_shape'] == (24, 30)
+    assert_aligned(cropped, tolerance=1e-6)
+
+
+def test_center_crop_is_the_drawn_window(results):
+    before = results['img'].copy()
+    np.random.seed(3)
+    border_x, border_y = np.random.randint(1, 31), np.random.randint(1, 31)
+    np.random.seed(3)
+    cropped = DISRandomCenterCrop()(results)
+    rows = slice(border_y // 2, border_y // 2 + 60 - border_y)
+    columns = slice(border_x // 2, border_x // 2 + 80 - border_x)
+    np.testing.assert_array_equal(cropped['img'], before[rows, columns])
+    assert_aligned(cropped, tolerance=1e-6)
+
+
+def test_center_crop_takes_1_to_max_border_pixels(results):
+    np.random.seed(0)
+    widths = {DISRandomCenterCrop(3)(dict(results))['img'].shape[1] for _ in range(60)}
+    assert widths == {77, 78, 79}
+
+
+def test_center_crop_leaves_pictures_that_are_no_larger_than_the_border():
+    tiny = {'img': np.zeros((30, 40, 3), np.uint8), 'seg_fields': []}
+    shape = DISRandomCenterCrop(30)(tiny)['img'].shape
+    assert shape[0] == 30 and shape[1] < 40
+
+
+def test_rotation_fills_corners_with_black_and_moves_all_fields(results):
+    before = results['gt_alpha']
+    np.random.seed(1)
+    rotated = DISRandomRotate(prob=1.0, degree=15)(results)
+    assert not np.array_equal(rotated['gt_alpha'], before)
+    assert rotated['gt_alpha'].min() >= 0 and rotated['gt_alpha'].max() <= 1
+    assert rotated['gt_alpha'][0, 0] == 0 and rotated['img'][0, 0].max() == 0
+    assert_aligned(rotated, tolerance=0.25)  # bicubic image, bilinear mask
+
+
+def test_rotation_is_the_drawn_angle(results):
+    np.random.seed(5)
+    _, angle = np.random.rand(), np.random.uniform(-15, 15)
+    expected = Image.fromarray(results['gt_alpha']).rotate(angle, Image.Resampling.BILINEAR)
+    image = Image.fromarray(results['img']).rotate(angle, Image.Resampling.BICUBIC)
+    np.random.seed(5)
+    rotated = DISRandomRotate(prob=1.0)(results)
+    np.testing.assert_array_equal(rotated['gt_alpha'], np.array(expected))
+    np.testing.assert_array_equal(rotated['img'], np.array(image))
+
+
+def test_rotation_happens_with_its_probability(results):
+    np.random.seed(0)
+    transform = DISRandomRotate(prob=0.2)
+    rotated = [transform(dict(results))['img'] is not results['img'] for _ in range(300)]
+    assert 0.13 < np.mean(rotated) < 0.27
+
+
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: DISRandomCenterCrop(0), '`max_border` is 0, expected at least 1'),
+        (lambda: DISRandomRotate(prob=2), '`prob` is 2, expected a probability'),
+        (lambda: DISRandomRotate(degree=0), '`degree` is 0, expected a positive'),
+    ],
+)
+def test_impossible_settings(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,72 @@
+"""Colour jitter against its formulas."""
+
+import numpy as np
+import pytest
+
+from mmdiffdis.datasets.transforms import DISColorJitter
+
+SAME = (1.0, 1.0)
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    """uint8 BGR [16, 16, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+
+
+def jitter(image: np.ndarray, **factors: float) -> np.ndarray:
+    ranges = dict.fromkeys(('brightness', 'contrast', 'color', 'sharpness'), SAME)
+    ranges |= {name: (factor, factor) for name, factor in factors.items()}
+    return DISColorJitter(**ranges)({'img': image})['img']
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """ITU-R 601 grey level of a BGR image."""
+    return image.astype(float) @ [0.114, 0.587, 0.299]
+
+
+def test_factors_of_one_change_nothing(image):
+    np.testing.assert_array_equal(jitter(image), image)
+
+
+@pytest.mark.parametrize('factor', [0.5, 1.5])
+def test_brightness_scales(image, factor):
+    expected = np.clip(image * factor, 0, 255)
+    np.testing.assert_allclose(jitter(image, brightness=factor), expected, atol=1)
+
+
+@pytest.mark.parametrize('factor', [0.5, 1.5])
+def test_contrast_moves_away_from_the_mean_grey(image, factor):
+    mean = luma(image).mean()
+    expected = np.clip(mean + factor * (image - mean), 0, 255)
+    np.testing.assert_allclose(jitter(image, contrast=factor), expected, atol=2)
+
+
+@pytest.mark.parametrize('factor', [0.0, 2.0])
+def test_color_moves_away_from_the_pixels_grey(image, factor):
+    grey = luma(image)[..., None]
+    expected = np.clip(grey + factor * (image - grey), 0, 255)
+    np.testing.assert_allclose(jitter(image, color=factor), expected, atol=2)
+
+
+def test_sharpness_moves_away_from_the_smoothed_image(image):
+    weights = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
+    windows = np.lib.stride_tricks.sliding_window_view(image.astype(float), (3, 3), axis=(0, 1))
+    smooth = (windows * weights).sum(axis=(-2, -1))
+    inner = image[1:-1, 1:-1]
+    expected = np.clip(smooth + 3.0 * (inner - smooth), 0, 255)
+    np.testing.assert_allclose(jitter(image, sharpness=3.0)[1:-1, 1:-1], expected, atol=3)
+
+
+def test_factors_follow_numpys_seed(image):
+    def draw(seed: int) -> np.ndarray:
+        np.random.seed(seed)
+        return DISColorJitter()({'img': image})['img']
+
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert not np.array_equal(draw(1), draw(2))
+
+
+def test_impossible_range():
+    with pytest.raises(ValueError, match=r'`contrast` is \(2, 1\), expected 0 <= lowest'):
+        DISColorJitter(contrast=(2, 1))

@@ -1,0 +1,132 @@
+"""tools/test.py from a config to figures, and the runner that it drives."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import mmdiffdis.models.tta  # noqa: F401, registers DISTTAModel
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'test.py'
+SPEC = importlib.util.spec_from_file_location('test_tool', TOOL)
+tool = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tool)
+
+
+@pytest.fixture
+def score(tmp_path, stock_config, stock_checkpoint, monkeypatch):
+    """Runs the tool on a small segmentor; returns what it wrote."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+    def run(*arguments: str, channels: int = 2) -> dict:
+        config = stock_config(channels)
+        out = tmp_path / 'figures' / 'test.json'
+        work_dir = str(tmp_path / 'work')
+        options = ['--out', str(out), '--work-dir', work_dir, *arguments]
+        tool.main([str(config), str(stock_checkpoint(config)), *options])
+        return json.loads(out.read_text())
+
+    return run
+
+
+@pytest.mark.parametrize('channels', [1, 2])
+def test_figures_come_with_what_makes_them(score, tmp_path, channels):
+    written = score(channels=channels)
+    assert set(written['metrics']) == {'maxF', 'wF', 'E', 'S', 'MAE'}
+    assert all(0 <= value <= 1.001 for value in written['metrics'].values())
+    assert written['images'] == 3 and written['seed'] == 7 and written['tta'] is False
+    assert written['config'].endswith(f'fcn_{channels}.py')
+    assert written['checkpoint'].endswith(f'fcn_{channels}.pth')
+    (protocol,) = written['protocol']
+    assert protocol['protocol'] == 'soft' and protocol['binarise'] is None
+    assert [step['type'] for step in written['pipeline']][1] == 'DISResize'
+    assert {'torch', 'mmengine', 'mmsegmentation', 'pysodmetrics'} <= set(written['versions'])
+    panels = sorted(path.name for path in (tmp_path / 'work' / 'panels' / 'test').iterdir())
+    assert panels == ['a.jpg', 'b #1.jpg']
+
+
+@pytest.mark.parametrize('channels', [1, 2])
+def test_tta_is_recorded_and_changes_the_figures(score, channels):
+    plain, augmented = score(channels=channels), score('--tta', channels=channels)
+    assert augmented['tta'] == {'passes': 4, 'type': 'DISTTAModel', 'min_max': True}
+    assert augmented['seed'] == 7 and augmented['images'] == 3
+    assert augmented['metrics'] != plain['metrics']
+    assert augmented['metrics']['MAE'] < 0.99  # mmseg's own merge makes all pixels foreground
+
+
+def test_training_set_is_not_needed(score):
+    assert score('--cfg-options', 'train_dataloader.dataset.data_root=nowhere')['images'] == 3
+
+
+def test_options_change_the_protocol(score):
+    written = score('--cfg-options', 'test_evaluator.protocol=diffdis')
+    assert written['protocol'][0]['protocol'] == 'diffdis'
+
+
+def test_weights_that_do_not_fit_end_the_test(stock_config, tmp_path):
+    torch.save({'state_dict': {'other.weight': torch.zeros(1)}}, tmp_path / 'x.pth')
+    with pytest.raises(SystemExit, match=r'x\.pth does not fit.*other\.weight'):
+        arguments = ['--work-dir', str(tmp_path / 'work'), '--out', str(tmp_path / 'out.json')]
+        tool.main([str(stock_config(2)), str(tmp_path / 'x.pth'), *arguments])
+    assert not (tmp_path / 'out.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('change', 'arguments', 'message'),
+    [
+        ('config', [], r'config .*nowhere\.py does not exist'),
+        ('checkpoint', [], r'checkpoint .*nowhere\.pth does not exist'),
+        (None, ['--out', '{tmp}'], 'is a folder; expected the name of a JSON file'),
+        (None, ['--tta', '--cfg-options', 'tta_model=None'], 'does not define tta_model'),
+        (
+            None,
+            ['--cfg-options', 'test_dataloader.dataset.data_root=nowhere'],
+            r'no folder nowhere/DIS-VD/im',
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    stock_config, stock_checkpoint, tmp_path, change, arguments, message
+):
+    config = stock_config(2)
+    checkpoint = stock_checkpoint(config)
+    config = 'nowhere.py' if change == 'config' else config
+    checkpoint = 'nowhere.pth' if change == 'checkpoint' else checkpoint
+    arguments = [argument.replace('{tmp}', str(tmp_path)) for argument in arguments]
+    with pytest.raises(SystemExit, match=f'error: .*{message}') as caught:
+        work_dir = ['--work-dir', str(tmp_path / 'work')]
+        tool.main([str(config), str(checkpoint), *work_dir, *arguments])
+    assert '\n' not in str(caught.value)
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / 'new' / 'a.json'
+    tool.save_json({'a': 1}, path)
+    with pytest.raises(ValueError, match='Circular'):
+        circular = {}
+        circular['self'] = circular
+        tool.save_json(circular, path)
+    assert json.loads(path.read_text()) == {'a': 1}
+    assert [file.name for file in path.parent.iterdir()] == ['a.json']
+
+
+@pytest.mark.parametrize('channels', [1, 2])
+def test_stock_segmentor_trains_and_its_best_checkpoint_is_kept(stock_config, tmp_path, channels):
+    """Data set, transforms, metric, panels and `save_best` inside mmengine's training loop."""
+    cfg = Config.fromfile(stock_config(channels))
+    cfg.work_dir = str(tmp_path / 'work')
+    runner = Runner.from_cfg(cfg)
+    before = runner.model.decode_head.conv_seg.weight.detach().clone()
+    runner.train()
+    assert not torch.equal(runner.model.decode_head.conv_seg.weight, before)
+    assert np.isfinite(runner.message_hub.get_scalar('train/loss').data[0]).all()
+    assert len(list((tmp_path / 'work').glob('best_maxF_iter_2.pth'))) == 1
+    assert sorted(path.name for path in (tmp_path / 'work' / 'panels' / 'iter_2').iterdir()) == [
+        'a.jpg',
+        'b #1.jpg',
+    ]

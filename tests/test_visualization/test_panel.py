@@ -1,0 +1,75 @@
+"""Pictures of masks."""
+
+import numpy as np
+import pytest
+
+from mmdiffdis.visualization import cutout, overlay, panel
+from mmdiffdis.visualization.panel import to_grey
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    """uint8 RGB [30, 60, 3], reddish."""
+    return np.full((30, 60, 3), (200, 40, 10), np.uint8)
+
+
+@pytest.fixture
+def mask() -> np.ndarray:
+    """float32 [30, 60], left half foreground."""
+    return np.repeat(np.float32([1, 0]), 30)[None].repeat(30, axis=0)
+
+
+def test_parts_stand_side_by_side_in_order(image, mask):
+    picture = panel(image, truth=mask, mask=1 - mask, edge=mask * 0.5, max_side=60)
+    assert picture.dtype == np.uint8
+    middle = picture[-10]
+    tiles = [middle[start : start + 60] for start in range(0, 4 * 66, 66)]
+    np.testing.assert_array_equal(tiles[0], image[0])
+    np.testing.assert_array_equal(tiles[1][:, 0], np.repeat([255, 0], 30))
+    np.testing.assert_array_equal(tiles[2][:, 0], np.repeat([0, 255], 30))
+    np.testing.assert_array_equal(tiles[3][:, 0], np.repeat([128, 0], 30))
+
+
+def test_missing_parts_are_left_out(image, mask):
+    assert panel(image, mask=mask, max_side=60).shape[1] == 2 * 60 + 6
+    assert panel(mask=mask, max_side=60).shape[1] == 60
+    with pytest.raises(ValueError, match='at least one of'):
+        panel()
+
+
+@pytest.mark.parametrize(('height', 'width'), [(30, 60), (90, 40), (1, 3)])
+def test_parts_are_scaled_to_max_side(height, width):
+    picture = panel(np.zeros((height, width, 3), np.uint8), max_side=120)
+    scale = 120 / max(height, width)
+    bar = panel(np.zeros((120, 120, 3), np.uint8), max_side=120).shape[0] - 120
+    assert picture.shape == (max(1, round(height * scale)) + bar, round(width * scale), 3)
+
+
+def test_captions_are_written_above(image, mask):
+    picture = panel(image, mask=mask, max_side=60)
+    bar = picture[: picture.shape[0] - 30]
+    assert (bar < 128).any() and (bar[:, 60:66] == 255).all()
+
+
+def test_parts_of_other_sizes_are_fitted(image):
+    picture = panel(image, mask=np.ones((15, 30), np.float32), max_side=60)
+    assert (picture[-30:, 66:] == 255).all()
+
+
+def test_overlay_tints_the_foreground_half_way(image, mask):
+    result = overlay(image, mask)
+    np.testing.assert_array_equal(result[:, 30:], image[:, 30:])
+    expected = (image[0, 0].astype(float) + (255, 40, 90)) / 2
+    np.testing.assert_allclose(result[0, 0], expected, atol=0.6)
+    np.testing.assert_array_equal(overlay(image, to_grey(mask)), result)
+
+
+def test_cutout_has_the_mask_as_alpha(image, mask):
+    result = cutout(image, mask * 0.4)
+    np.testing.assert_array_equal(result[..., :3], image)
+    np.testing.assert_array_equal(result[0, :, 3], np.repeat([102, 0], 30))
+
+
+def test_grey_levels_are_rounded_and_clipped():
+    levels = np.float32([[-0.1, 0.5 / 255 + 1e-4, 0.999, 1.2]])
+    np.testing.assert_array_equal(to_grey(levels), [[0, 1, 255, 255]])
