@@ -97,12 +97,8 @@ class SDTurboUNet(BaseModule):
             norm_num_groups=norm_num_groups,
         )
 
-        plain = dict(
-            temb_channels=embed_channels, resnet_eps=1e-5, resnet_groups=norm_num_groups
-        )
-        attending = dict(
-            plain, cross_attention_dim=cross_attention_dim, use_linear_projection=True
-        )
+        plain = dict(temb_channels=embed_channels, resnet_eps=1e-5, resnet_groups=norm_num_groups)
+        attending = dict(plain, cross_attention_dim=cross_attention_dim, use_linear_projection=True)
         self.conv_in = nn.Conv2d(2 * latent_channels, block_out_channels[0], 3, padding=1)
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(block_out_channels):

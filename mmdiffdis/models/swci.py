@@ -44,9 +44,7 @@ class ScaleWiseConditionalInjection(BaseModule):
         init_cfg: mmengine's initialisation config.
     """
 
-    def __init__(
-        self, latent_channels: int, channels: Sequence[int], init_cfg: dict | None = None
-    ):
+    def __init__(self, latent_channels: int, channels: Sequence[int], init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.injectors = nn.ModuleList(Injector(latent_channels, c) for c in channels)
 

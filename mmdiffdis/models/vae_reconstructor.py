@@ -64,9 +64,7 @@ class VAEReconstructor(BaseSegmentor):
             latent_std=posterior.mode().std().detach(),
         )
 
-    def predict(
-        self, inputs: Tensor, data_samples: list[SegDataSample]
-    ) -> list[SegDataSample]:
+    def predict(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[SegDataSample]:
         """The samples with their reconstructed true masks as `seg_logits`, [1, H, W] in [0, 1]."""
         for sample in data_samples:
             truth = self._truth('gt_alpha', [sample])
@@ -94,7 +92,5 @@ class VAEReconstructor(BaseSegmentor):
         """Reconstructed images, [B, 3, H, W]."""
         return self._forward(inputs)
 
-    def _forward(
-        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
-    ) -> Tensor:
+    def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
         return self.vae.decode(self.vae.encode(inputs))

@@ -66,7 +66,9 @@ def test_swci_scales_and_shifts_the_last_skip_of_each_level(skips_and_latents):
     for parameter in swci.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     injected = swci(skips, latents)
-    for injector, before, after, latent in zip(swci.injectors, skips, injected, latents, strict=True):
+    for injector, before, after, latent in zip(
+        swci.injectors, skips, injected, latents, strict=True
+    ):
         assert torch.equal(after[0], before[0])
         both = latent.repeat(2, 1, 1, 1)  # one latent for mask and edge
         convolution, norm, _ = injector.condition

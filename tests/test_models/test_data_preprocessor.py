@@ -100,6 +100,11 @@ def test_cutmix_is_for_training_and_can_be_switched_off():
         result = DISDataPreProcessor(cutmix=cutmix)(data, training)
         plain = DISDataPreProcessor()(data)
         assert torch.equal(result['inputs'], plain['inputs'])
-    mixed = DISDataPreProcessor(cutmix=dict(prob=1.0))(batch(), training=True)
-    samples = mixed['data_samples']
-    assert not torch.equal(samples[0].gt_alpha.data, draw_samples()[0].gt_alpha.data)
+    data = batch()
+    for i, sample in enumerate(data['data_samples']):
+        sample.gt_alpha.data[:] = i
+        data['inputs'][i][:] = 255 * i
+    mixed = DISDataPreProcessor(cutmix=dict(prob=1.0))(data, training=True)
+    mixed_truth = mixed['data_samples'][0].gt_alpha.data
+    assert mixed_truth.max() == 1  # what came from the partner, whose mask is full
+    assert torch.equal(mixed_truth > 0, mixed['inputs'][:1, 0] == 1)

@@ -17,6 +17,6 @@ model = dict(
         num_heads=(1, 2, 3, 3),
         layers_per_block=1,
         cross_attention_dim=32,
-        norm_num_groups=8,
+        norm_num_groups=4,
     ),
 )
