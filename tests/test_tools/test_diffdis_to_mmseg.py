@@ -40,7 +40,7 @@ test_dataloader = dict(
     ),
 )
 test_cfg = dict(type='TestLoop')
-test_evaluator = [dict(type='DISMetric', metrics=['MAE'])]
+test_evaluator = dict(type='DISMetric')
 """
 
 
