@@ -33,7 +33,7 @@ from mmdiffdis.evaluation.dis_metric import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / 'configs' / 'diffdis' / 'diffdis_tiny_1xb8-300_synthetic-dis-256x256.py'
+CONFIG = ROOT / 'configs' / 'diffdis' / 'diffdis_tiny_1xb4-demo_synthetic-dis-256x256.py'
 SHIPPED = 'mmdiffdis://diffdis_tiny'
 # The shipped checkpoint was trained on the images of seed 0.
 FIRST_SEED = 1000
