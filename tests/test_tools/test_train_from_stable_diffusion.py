@@ -14,7 +14,7 @@ custom_imports = dict(imports=['mmdiffdis'])
 default_scope = 'mmseg'
 model = {model}
 train_dataloader = dict(
-    batch_size=1,
+    batch_size=2,
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
