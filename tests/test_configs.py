@@ -10,7 +10,9 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 
 CONFIGS = sorted(
-    path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.relative_to(ROOT).parts
+    path
+    for path in (ROOT / 'configs').rglob('*.py')
+    if '_base_' not in path.relative_to(ROOT).parts
 )
 FULL_SIZE = 'configs/diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
 
