@@ -80,7 +80,7 @@ class VAEReconstructor(BaseSegmentor):
         return data_samples
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        """Takes a diffusion model's checkpoint as well: what is not the autoencoder's is ignored."""
+        """Takes a diffusion model's checkpoint, too, and of it the autoencoder."""
         own = {key: state_dict[key] for key in state_dict if key.startswith(f'{prefix}vae.')}
         super()._load_from_state_dict(own, prefix, *args)
 
