@@ -85,6 +85,14 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help='where logs and checkpoints go (default: work_dir of the config, or else '
         "work_dirs/ and the config's name)",
     )
+    add_cfg_options(parser)
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    # Older launchers pass the rank as an argument instead of in the environment.
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --cfg-options."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -95,9 +103,6 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help='change settings of the config, e.g. train_dataloader.batch_size=2 '
         'model.neck.interaction=None',
     )
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
-    # Older launchers pass the rank as an argument instead of in the environment.
-    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
 def _key_and_value(text: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import print_log
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -16,6 +17,9 @@ class OneStepScheduler(nn.Module):
     With t the last of T steps, sqrt(abar_t) is 0.068: an error in a predicted epsilon reaches the
     clean latent 14.6 times as large. All arithmetic here is therefore float32, whatever the network
     runs in.
+
+    Weights mean something else under another prediction type, so a checkpoint holds it, and loading
+    one sets it; weights that do not say keep the config's.
 
     Args:
         num_train_timesteps: T.
@@ -36,15 +40,39 @@ class OneStepScheduler(nn.Module):
         prediction_type: str = 'epsilon',
     ):
         super().__init__()
-        if prediction_type not in PREDICTION_TYPES:
-            raise ValueError(
-                f'prediction_type={prediction_type!r}: expected one of {PREDICTION_TYPES}; '
-                "read it from the checkpoint's scheduler_config.json"
-            )
         self.num_train_timesteps = num_train_timesteps
+        self.beta_start, self.beta_end = beta_start, beta_end
+        self.register_buffer('prediction', torch.tensor(0))  # an index of PREDICTION_TYPES
         self.prediction_type = prediction_type
         betas = torch.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
         self.register_buffer('alphas_cumprod', (1 - betas).cumprod(0), persistent=False)
+
+    @property
+    def prediction_type(self) -> str:
+        """What the network's output is: one of `PREDICTION_TYPES`."""
+        return self._prediction_type  # not of the buffer, whose reading would wait for the GPU
+
+    @prediction_type.setter
+    def prediction_type(self, name: str) -> None:
+        if name not in PREDICTION_TYPES:
+            raise ValueError(
+                f'prediction_type={name!r}: expected one of {PREDICTION_TYPES}; '
+                "read it from the checkpoint's scheduler_config.json"
+            )
+        self._prediction_type = name
+        self.prediction.fill_(PREDICTION_TYPES.index(name))
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        stored = state_dict.setdefault(f'{prefix}prediction', self.prediction)
+        if not stored.is_meta and int(stored) != PREDICTION_TYPES.index(self.prediction_type):
+            name = PREDICTION_TYPES[int(stored)]
+            print_log(
+                f'the checkpoint predicts {name}, not {self.prediction_type} as the config says: '
+                f'prediction_type={name} from here on',
+                logger='current',
+            )
+            self.prediction_type = name
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def timesteps(self, num_steps: int = 1) -> list[int]:
         """`num_steps` steps from the last one down, evenly apart ("trailing"): 1 -> [T - 1].
