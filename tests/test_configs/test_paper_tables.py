@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import draw_samples, tiny_config
+from diffusers import DDIMScheduler
 from mmengine.config import Config
+from mmengine.model import initialize
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
+from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
@@ -24,7 +27,7 @@ ABLATIONS = {
     'sd-turbo_wo-cutmix-swci-dbia': ('sd-turbo_wo-cutmix-swci', {'model.neck.interaction'}),
     'sd-turbo_wo-cutmix-swci_concat': ('sd-turbo_wo-cutmix-swci', {'model.neck.interaction'}),
     'sd-turbo_vanilla': ('sd-turbo_wo-cutmix-swci-dbia', {'model.edge'}),
-    'scratch_vanilla': ('sd-turbo_vanilla', {'model.init_cfg', 'model.vae.init_cfg'}),
+    'scratch_vanilla': ('sd-turbo_vanilla', {'model.init_cfg.unet'}),
     'sd-turbo_vanilla_train1of2-test2': (
         'sd-turbo_vanilla',
         {'model.train_cfg.timesteps', 'model.test_cfg.num_steps'},
@@ -195,7 +198,7 @@ def tiny_run(path: str, root: Path, work_dir: Path, side: int = 64) -> Config:
 
 
 def test_rows_of_a_table_come_from_the_runner(write_set, tmp_path):
-    """Two iterations, a validation and a test of one whole ablation config: hooks, schedule, data."""
+    """Two iterations, a validation and a test of one whole config: hooks, schedule, data."""
     root = write_set(tmp_path, 'DIS-TR', tuple('abcdefgh'))
     write_set(tmp_path, 'DIS-VD', ('a', 'b'))
     runner = Runner.from_cfg(tiny_run(path_of('sd-turbo_vanilla'), root, tmp_path / 'work'))
@@ -214,6 +217,34 @@ def test_table_1_is_scored(write_set, tmp_path):
         cfg[key] = None
     figures = Runner.from_cfg(cfg).test()
     assert 0 < figures['MAE'] < 1
+
+
+def test_from_scratch_means_the_unet_alone(tmp_path):
+    """Stable Diffusion's VAE and prompt, the U-Net as it was drawn, and its prediction type."""
+    model = MODELS.build(shrink(path_of('scratch_vanilla')))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    vae = MODELS.build(tiny_config()['vae'])
+    vae.autoencoder.save_pretrained(tmp_path / 'vae')
+    DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule='scaled_linear',
+        prediction_type='v_prediction',
+    ).save_pretrained(tmp_path / 'scheduler')
+    prompt = torch.rand_like(model.prompt)
+    save_file(dict(prompt=prompt), tmp_path / 'prompt.safetensors')
+
+    init_cfg = load(path_of('scratch_vanilla'))['model']['init_cfg'] | dict(
+        pretrained=str(tmp_path), prompt_embedding=str(tmp_path / 'prompt.safetensors')
+    )
+    initialize(model, init_cfg)
+    after = model.state_dict()
+    assert torch.equal(after['prompt'], prompt)
+    for key, value in vae.state_dict().items():
+        assert torch.equal(after[f'vae.{key}'], value)
+    unet = [key for key in before if key.startswith(('backbone.', 'neck.'))]
+    assert unet and all(torch.equal(after[key], before[key]) for key in unet)
+    assert model.scheduler.prediction_type == 'epsilon'
 
 
 def test_document_names_every_config_and_no_other():
