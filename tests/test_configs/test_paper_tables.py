@@ -1,5 +1,7 @@
 """The configs of the paper's tables: what each changes, and that each trains, at a tiny size."""
 
+import importlib.util
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,12 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
+from mmdiffdis.models import DiffusionSegmentor
+
 ROOT = Path(__file__).parents[2]
+SPEC = importlib.util.spec_from_file_location('test_tool', ROOT / 'tools' / 'test.py')
+test_tool = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(test_tool)
 CONFIGS = ROOT / 'configs'
 FULL = 'diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
 TABLE_1 = 'vae/vae_sd-turbo_dis5k-1024x1024.py'
@@ -191,6 +198,8 @@ def tiny_run(path: str, root: Path, work_dir: Path, side: int = 64) -> Config:
         for step in loader.dataset.pipeline:
             if step['type'] == 'DISResize':
                 step['scale'] = (side, side)
+    for resize in cfg.tta_pipeline[1]['transforms'][0]:
+        resize['scale'] = tuple(length * side // 1024 for length in resize['scale'])
     cfg.test_dataloader.dataset.subset = 'DIS-VD'
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.env_cfg.dist_cfg.backend = 'gloo'
@@ -208,6 +217,35 @@ def test_rows_of_a_table_come_from_the_runner(write_set, tmp_path):
     assert set(figures) == {'maxF', 'wF', 'E', 'S', 'MAE'}
     (metric,) = runner.test_loop.evaluator.metrics
     assert metric.protocol == dict(quantise=True, min_max=True, binarise=0.5)
+
+
+def test_six_passes_are_recorded_and_seeds_too(write_set, tmp_path, monkeypatch):
+    """tools/test.py --tta on the full-size config, its model tiny and its sizes a quarter."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    cfg = tiny_run(FULL, write_set(tmp_path, 'DIS-VD', ('a',)), tmp_path / 'work', side=256)
+    cfg.model.test_cfg.seed = [0, 1]
+    cfg.dump(tmp_path / 'tiny.py')
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'tiny.pth')
+    passes = []
+    predict = DiffusionSegmentor.predict
+
+    def count(model, inputs, samples):
+        passes.extend((tuple(inputs.shape[2:]), sample.flip) for sample in samples)
+        return predict(model, inputs, samples)
+
+    monkeypatch.setattr(DiffusionSegmentor, 'predict', count)
+    written = {}
+    for name, arguments in (('plain', []), ('tta', ['--tta'])):
+        out = tmp_path / f'{name}.json'
+        command = [str(tmp_path / 'tiny.py'), str(tmp_path / 'tiny.pth'), '--out', str(out)]
+        test_tool.main([*command, *arguments])
+        written[name] = json.loads(out.read_text())
+    sizes = [(side, side) for side in (192, 256, 320)]
+    assert sorted(passes[1:]) == [(size, flip) for size in sizes for flip in (False, True)]
+    assert written['plain']['tta'] is False
+    assert written['tta']['tta'] == dict(passes=6, type='DISTTAModel', min_max=True)
+    assert written['tta']['seed'] == written['plain']['seed'] == [0, 1]
+    assert written['tta']['metrics'] != written['plain']['metrics']
 
 
 def test_table_1_is_scored(write_set, tmp_path):
@@ -249,5 +287,6 @@ def test_from_scratch_means_the_unet_alone(tmp_path):
 
 def test_document_names_every_config_and_no_other():
     text = (ROOT / 'docs' / 'paper_tables.md').read_text()
+    text = text.replace('$C/', 'configs/diffdis/').replace('$A/', 'configs/diffdis/ablations/')
     named = set(re.findall(r'configs/(\S+?\.py)', text))
     assert named == {FULL, TABLE_1, *map(path_of, ABLATIONS)}
