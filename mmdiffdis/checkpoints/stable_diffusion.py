@@ -50,11 +50,14 @@ class StableDiffusionInit:
         pretrained: The folder, or the id of a repository of the Hugging Face hub.
         prompt_embedding: A file with the embedding of the empty prompt; None: the folder's text
             encoder makes it, with transformers.
+        unet: Whether the U-Net and the prediction type are taken as well; False: the VAE and the
+            prompt alone, for a U-Net from scratch.
     """
 
-    def __init__(self, pretrained: str, prompt_embedding: str | None = None):
+    def __init__(self, pretrained: str, prompt_embedding: str | None = None, unet: bool = True):
         self.pretrained = pretrained
         self.prompt_embedding = prompt_embedding
+        self.unet = unet
 
     def __call__(self, model: nn.Module) -> None:
         """Loads the weights into `model`.
@@ -70,12 +73,15 @@ class StableDiffusionInit:
         if hasattr(model, 'backbone'):
             facts = read_scheduler(base)
             check_betas(model.scheduler, facts, f'the scheduler of {base}')
-            model.scheduler.prediction_type = facts['prediction_type']
-            print_log(f'{base} predicts {facts["prediction_type"]}', logger='current')
-            weights |= grow_into(model, base)
+            if self.unet:
+                model.scheduler.prediction_type = facts['prediction_type']
+                print_log(f'{base} predicts {facts["prediction_type"]}', logger='current')
+                weights |= grow_into(model, base)
             weights['prompt'] = load_prompt(model, base, self.prompt_embedding)
         missing = model.load_state_dict(weights, strict=False).missing_keys
-        fresh = theirs_to_ours(model.state_dict(), UNET_PREFIXES).values()  # checked above
+        fresh = theirs_to_ours(
+            model.state_dict(), UNET_PREFIXES
+        ).values()  # if `unet`, checked above
         if not set(missing) <= set(fresh):
             raise CheckpointError(
                 f'{base} has no weights for {sorted(set(missing) - set(fresh))} of the model.'

@@ -42,9 +42,9 @@ class DiffusionSegmentor(BaseSegmentor):
         train_cfg: `timesteps`: None: denoise from the last step; a list: from one of these drawn
             per image; 'uniform': from any step, drawn per image. `num_steps`: how many denoising
             steps to unroll (fixed ones; 1 but for Table 4's two-step row).
-        test_cfg: `seed`: of the noise, which depends on it and the image's file stem alone;
-            `num_steps`: denoising steps; `edge`: predict the edge map as well; `min_max`: stretch
-            each map to [0, 1], as the released test does.
+        test_cfg: `seed`: of the noise, which depends on it and the image's file stem alone; a list:
+            the maps are the means over these seeds; `num_steps`: denoising steps; `edge`: predict
+            the edge map as well; `min_max`: stretch each map to [0, 1], as the released test does.
         data_preprocessor: config of the preprocessor.
         init_cfg: mmengine's initialisation config.
 
@@ -74,6 +74,8 @@ class DiffusionSegmentor(BaseSegmentor):
         self.edge = edge
         self.train_cfg = self._complete('train_cfg', train_cfg, self.TRAIN_DEFAULTS)
         self.test_cfg = self._complete('test_cfg', test_cfg, self.TEST_DEFAULTS)
+        if self.test_cfg['seed'] in ([], ()):
+            raise ValueError('test_cfg.seed is empty: expected a number, or a list of some')
         if self.test_cfg['edge'] and not edge:
             raise ValueError('test_cfg.edge=True asks a model of edge=False for edges')
         if not edge:
@@ -259,13 +261,17 @@ class DiffusionSegmentor(BaseSegmentor):
         [B, 1, H, W] in [0, 1]."""
         # 1. latents of the images
         latents = self.encode_image(inputs)
+        names = [image_name(sample) for sample in data_samples or [None] * len(inputs)]
+        # 2. to 4. once a seed
+        seeds = self.test_cfg['seed']
+        seeds = [seeds] if isinstance(seeds, int) else seeds
+        maps = torch.stack([self._maps_from_noise(latents, names, seed) for seed in seeds])
+        return maps.mean(0).split(len(inputs))
+
+    def _maps_from_noise(self, latents: list[Tensor], names: list[str], seed: int) -> Tensor:
+        """Maps of one seed's noise: B masks and, if `test_cfg.edge`, B edges, [2B, 1, H, W]."""
         # 2. noise, the same for mask and edge
-        noise = per_image_noise(
-            [image_name(sample) for sample in data_samples or [None] * len(inputs)],
-            latents[0].shape[1:],
-            self.test_cfg['seed'],
-            inputs.device,
-        )
+        noise = per_image_noise(names, latents[0].shape[1:], seed, latents[0].device)
         # 3. denoise
         clean = self.denoise(
             noise.repeat(2 if self.edge else 1, 1, 1, 1),
@@ -278,7 +284,7 @@ class DiffusionSegmentor(BaseSegmentor):
         if self.test_cfg['min_max']:
             low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
             maps = torch.where(high > low, (maps - low) / (high - low), maps)
-        return maps.split(len(inputs))
+        return maps
 
     def extract_feat(self, inputs: Tensor) -> list[Tensor]:
         """The latents of the images at 1, 1/2, ...: what the denoising is conditioned on."""

@@ -79,6 +79,11 @@ class VAEReconstructor(BaseSegmentor):
             )
         return data_samples
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Takes a diffusion model's checkpoint, too, and of it the autoencoder."""
+        own = {key: state_dict[key] for key in state_dict if key.startswith(f'{prefix}vae.')}
+        super()._load_from_state_dict(own, prefix, *args)
+
     @staticmethod
     def _truth(field: str, data_samples: list[SegDataSample]) -> Tensor:
         truth = torch.stack([sample.get(field).data for sample in data_samples])

@@ -19,17 +19,24 @@ def panel(
     edge: np.ndarray | None = None,
     max_side: int = 512,
 ) -> np.ndarray:
-    """uint8 [H', W', 3]: the parts given, side by side under their captions.
-
-    All parts are shown at the size of the first, scaled to ``max_side`` pixels on its longer side.
+    """uint8 [H', W', 3]: the parts given, side by side under their captions; see ``row``.
 
     Raises:
         ValueError: if no part is given.
     """
     parts = {'image': image, 'truth': truth, 'mask': mask, 'edge': edge}
-    parts = {caption: _as_rgb(part) for caption, part in parts.items() if part is not None}
+    parts = {caption: part for caption, part in parts.items() if part is not None}
     if not parts:
         raise ValueError('a panel needs at least one of image, truth, mask and edge.')
+    return row(parts, max_side)
+
+
+def row(parts: dict[str, np.ndarray], max_side: int = 512) -> np.ndarray:
+    """uint8 [H', W', 3]: images, masks and edges side by side under the captions they are filed by.
+
+    All parts are shown at the size of the first, scaled to ``max_side`` pixels on its longer side.
+    """
+    parts = {caption: _as_rgb(part) for caption, part in parts.items()}
     height, width = next(iter(parts.values())).shape[:2]
     scale = max_side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

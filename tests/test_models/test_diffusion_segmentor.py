@@ -108,6 +108,25 @@ def test_another_seed_and_another_name_start_from_other_noise(tiny):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('options', [{}, dict(min_max=True)], ids=['plain', 'min_max'])
+def test_seeds_in_a_list_give_the_mean_of_their_predictions(tiny, options):
+    fields = 'seg_logits', 'pred_edge_map'
+    samples = [
+        tiny(test_cfg=dict(seed=seed, edge=True, **options)).eval().predict(image(2))
+        for seed in (0, 3, 5, [0, 3, 5], [3])
+    ]
+    *single, together, alone = [
+        torch.stack([sample.get(field).data for sample in batch for field in fields])
+        for batch in samples
+    ]
+    assert (single[0] - single[1]).abs().max() > 1e-3
+    torch.testing.assert_close(together, torch.stack(single).mean(0), atol=1e-6, rtol=0)
+    assert torch.equal(alone, single[1])
+    hard = samples[3][0].pred_sem_seg.data
+    assert torch.equal(hard, (samples[3][0].seg_logits.data > 0.5).long())
+
+
+@torch.no_grad()
 def test_a_flipped_image_gives_a_mask_that_is_turned_back(tiny):
     model = tiny().eval()
     samples = draw_samples(1)
@@ -162,6 +181,8 @@ def test_error_names_the_missing_truth_and_its_transform(tiny):
 def test_error_names_unknown_and_contradicting_settings(tiny):
     with pytest.raises(ValueError, match=r"test_cfg has \['sed'\]: expected only .*'seed'"):
         tiny(test_cfg=dict(sed=1))
+    with pytest.raises(ValueError, match='test_cfg.seed is empty: expected a number, or a list'):
+        tiny(test_cfg=dict(seed=[]))
     with pytest.raises(ValueError, match='test_cfg.edge=True .* edge=False'):
         tiny(edge=False, test_cfg=dict(edge=True))
     with pytest.raises(ValueError, match="interaction='self': expected one of"):

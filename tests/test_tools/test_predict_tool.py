@@ -85,45 +85,6 @@ def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_p
     assert len(skipped) == 2 and 'broken.jpg' in skipped[0] and 'notes.txt' in skipped[1]
 
 
-def test_folders_globs_and_files_are_sorted_and_taken_once(photos):
-    (photos / 'sub').mkdir()
-    (photos / 'b.c.png').rename(photos / 'sub' / 'b.c.png')
-    found = predict.find_pictures(
-        [str(photos), str(photos / '**' / '*.*'), str(photos / 'a #1.jpg')]
-    )
-    assert found == [photos / 'a #1.jpg', photos / 'sub' / 'b.c.png']
-
-
-def test_brackets_in_a_real_name_are_no_pattern(photos):
-    (photos / 'b.c.png').rename(photos / 'b[1].png')
-    assert predict.find_pictures([str(photos / 'b[1].png')]) == [photos / 'b[1].png']
-
-
-def test_same_stems_keep_telling_names(tmp_path):
-    one, two = tmp_path / 'one', tmp_path / 'two'
-    pictures = [one / 'a.jpg', one / 'a.png', one / 'c.png', two / 'c.png', one / 'd.png']
-    results = predict.name_results(pictures, tmp_path / 'out')
-    expected = ['a.jpg.png', 'a.png.png', 'one_c.png.png', 'two_c.png.png', 'd.png']
-    assert [result.name for result in results] == expected
-
-
-def test_names_that_differ_in_case_only_are_kept_apart(tmp_path):
-    results = predict.name_results([tmp_path / 'A.jpg', tmp_path / 'a.png'], tmp_path / 'out')
-    assert [result.name for result in results] == ['A.jpg.png', 'a.png.png']
-
-
-def test_disambiguated_name_never_takes_the_name_of_another(tmp_path):
-    pictures = [tmp_path / 'a.jpg', tmp_path / 'a.png', tmp_path / 'a.jpg.tif']
-    results = predict.name_results(pictures, tmp_path / 'out')
-    assert len({result.name for result in results}) == 3
-
-
-def test_pictures_that_cannot_be_told_apart(tmp_path):
-    pictures = [tmp_path / 'x' / 'im' / 'a.jpg', tmp_path / 'y' / 'im' / 'a.jpg']
-    with pytest.raises(ValueError, match=r'same names as others.*in separate runs'):
-        predict.name_results(pictures, tmp_path / 'out')
-
-
 def test_inputs_are_never_replaced(model, photos):
     before = (photos / 'b.c.png').read_bytes()
     with pytest.raises(SystemExit, match=r'b\.c\.png. beside the pictures.*another --out'):

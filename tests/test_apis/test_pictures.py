@@ -1,0 +1,56 @@
+"""Which pictures a command line means, and what their results are called."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmdiffdis.apis import find_pictures, name_results
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A folder of two pictures."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for name in ('a #1.jpg', 'b.c.png'):
+        Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+def test_folders_globs_and_files_are_sorted_and_taken_once(photos):
+    (photos / 'sub').mkdir()
+    (photos / 'b.c.png').rename(photos / 'sub' / 'b.c.png')
+    found = find_pictures([str(photos), str(photos / '**' / '*.*'), str(photos / 'a #1.jpg')])
+    assert found == [photos / 'a #1.jpg', photos / 'sub' / 'b.c.png']
+
+
+def test_brackets_in_a_real_name_are_no_pattern(photos):
+    (photos / 'b.c.png').rename(photos / 'b[1].png')
+    assert find_pictures([str(photos / 'b[1].png')]) == [photos / 'b[1].png']
+
+
+def test_same_stems_keep_telling_names(tmp_path):
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    pictures = [one / 'a.jpg', one / 'a.png', one / 'c.png', two / 'c.png', one / 'd.png']
+    results = name_results(pictures, tmp_path / 'out')
+    expected = ['a.jpg.png', 'a.png.png', 'one_c.png.png', 'two_c.png.png', 'd.png']
+    assert [result.name for result in results] == expected
+
+
+def test_names_that_differ_in_case_only_are_kept_apart(tmp_path):
+    results = name_results([tmp_path / 'A.jpg', tmp_path / 'a.png'], tmp_path / 'out')
+    assert [result.name for result in results] == ['A.jpg.png', 'a.png.png']
+
+
+def test_disambiguated_name_never_takes_the_name_of_another(tmp_path):
+    pictures = [tmp_path / 'a.jpg', tmp_path / 'a.png', tmp_path / 'a.jpg.tif']
+    results = name_results(pictures, tmp_path / 'out')
+    assert len({result.name for result in results}) == 3
+
+
+def test_pictures_that_cannot_be_told_apart(tmp_path):
+    pictures = [tmp_path / 'x' / 'im' / 'a.jpg', tmp_path / 'y' / 'im' / 'a.jpg']
+    with pytest.raises(ValueError, match=r'same names as others.*in separate runs'):
+        name_results(pictures, tmp_path / 'out')
