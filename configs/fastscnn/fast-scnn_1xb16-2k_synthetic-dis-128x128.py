@@ -50,7 +50,7 @@ model = dict(
         dict(type='FCNHead', in_channels=128, num_convs=1, in_index=-2, **head),
         dict(type='FCNHead', in_channels=64, num_convs=1, in_index=-3, **head),
     ],
-    train_cfg=dict(),
+    train_cfg={},
     test_cfg=dict(mode='whole'),
 )
 # Its passes are already probabilities; only the released DiffDIS test stretches them.
