@@ -2,8 +2,8 @@
 # iterations, so that it takes as long whatever the size of the set.
 _base_ = '../default_runtime.py'
 
-max_iters = 2000
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1000)
+max_iters = 1200
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=600)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -13,8 +13,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=100, end=max_iters, by_epoch=False),
+    dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=50, end=max_iters, by_epoch=False),
 ]
 log_processor = dict(by_epoch=False)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=600))
