@@ -46,7 +46,7 @@ setup(
         'full': ['mmcv==2.1.0'],
         'train': ['tensorboard'],
         'convert': ['transformers'],  # once, for the empty prompt's embedding
-        'tests': ['pytest>=8', 'ruff'],
+        'tests': ['pytest>=8', 'ruff', 'transformers'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

@@ -15,6 +15,11 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from stable_diffusion_folder import (  # noqa: F401, fixtures
+    _stable_diffusion,
+    predict_v,
+    stable_diffusion,
+)
 from stock_segmentor import (  # noqa: F401, fixtures
     draw_pair,
     stock_checkpoint,
@@ -128,3 +133,34 @@ def weights_by_name(shapes: dict[str, list[int]], seed: int) -> dict[str, torch.
             x = 0.05 * x
         weights[name] = x
     return weights
+
+
+def released_weights(seed: int) -> tuple[dict, dict, torch.Tensor]:
+    """The golden numbers' U-Net, VAE (in diffusers' names) and prompt [1, 2, 48]."""
+    return (
+        weights_by_name(load_keys('diffdis_unet_keys.json'), seed),
+        weights_by_name(load_keys('diffdis_vae_keys.json'), seed + 1),
+        normal(seed + 2, (1, 2, 48)),
+    )
+
+
+@torch.no_grad()
+def golden_outputs(model, seed: int, images: int, side: int) -> dict[str, torch.Tensor]:
+    """What a model makes of the golden numbers' image and noise, by their names."""
+    image = torch.tanh(normal(seed + 3, (images, 3, side, side)))
+    latents = model.encode_image(image)
+    noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1)
+    eps = model.unet(noise, latents, torch.full((len(noise),), 999))
+    clean = model.scheduler.to_clean(noise, eps, 999)
+    return dict(
+        rgb_latent=latents[0],
+        rgb_latent_8=latents[3],
+        eps=eps,
+        x0=clean,
+        decoded=model.decode_head(clean, model.vae),
+    )
+
+
+def relative_error(result: torch.Tensor, golden: np.ndarray) -> float:
+    """Norm of the difference over norm of the golden number."""
+    return float(np.linalg.norm(result.numpy() - golden) / np.linalg.norm(golden))

@@ -97,6 +97,9 @@ def set_mixed_precision(config: Config) -> None:
     kind = wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f'--amp takes the place of OptimWrapper, but the config uses {kind}.')
+    if get_device() == 'cpu':
+        wrapper.type = 'BFloat16OptimWrapper'
+        return
     wrapper.type = 'AmpOptimWrapper'
     bfloat16 = not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
     wrapper.setdefault('dtype', 'bfloat16' if bfloat16 else 'float16')
@@ -115,7 +118,7 @@ def main() -> None:
             set_mixed_precision(config)
         if get_device() == 'cpu' and config.optim_wrapper.get('type') == 'AmpOptimWrapper':
             raise ValueError(
-                'mixed precision (--amp, AmpOptimWrapper) needs a GPU, and there is none.'
+                'AmpOptimWrapper needs a GPU, and there is none; --amp trains in bfloat16 on a CPU.'
             )
         runner = Runner.from_cfg(config)
         # Build the loops, and with them the datasets, where a mistake still gives a short answer.

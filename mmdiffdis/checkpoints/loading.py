@@ -128,7 +128,10 @@ def save_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
+        unfinished.touch()
+        permissions = unfinished.stat().st_mode
         save_file(tensors, unfinished, metadata)
+        unfinished.chmod(permissions)  # safetensors lets nobody but the owner read its files
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

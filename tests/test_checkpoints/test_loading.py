@@ -335,3 +335,9 @@ def test_other_file_is_named(tmp_path, content):
 def test_package_exports_what_its_users_need():
     assert checkpoints.load_from_local is CheckpointLoader._schemes['']
     assert checkpoints.load_from_mmdiffdis is CheckpointLoader._schemes['mmdiffdis://']
+
+
+def test_saved_weights_are_as_readable_as_any_new_file(tmp_path):
+    path = save_weights({'a': torch.zeros(2)}, tmp_path / 'weights.safetensors')
+    (tmp_path / 'other').touch()
+    assert path.stat().st_mode == (tmp_path / 'other').stat().st_mode

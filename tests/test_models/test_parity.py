@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, load_keys, normal, weights_by_name
+from conftest import DATA, golden_outputs, normal, relative_error, released_weights
 
 from mmdiffdis.checkpoints.key_table import UNET_PREFIXES, VAE_PREFIXES, to_mmdiffdis
 
@@ -12,52 +12,38 @@ CASES = [('a', 1000, 1, 128, False), ('b', 2000, 2, 64, False), ('a_trainmode', 
 LAST_STEP = 999
 
 
-def relative_error(result: torch.Tensor, golden: np.ndarray) -> float:
-    return float(np.linalg.norm(result.numpy() - golden) / np.linalg.norm(golden))
-
-
 @pytest.fixture(params=CASES, ids=[case[0] for case in CASES])
 def case(request, tiny):
     name, seed, images, side, training = request.param
     model = tiny()
-    state = {'prompt': normal(seed + 2, (1, 2, 48))}
-    for file, table, offset in (
-        ('diffdis_unet_keys.json', UNET_PREFIXES, 0),
-        ('diffdis_vae_keys.json', VAE_PREFIXES, 1),
-    ):
-        weights = weights_by_name(load_keys(file), seed + offset)
+    unet, vae, prompt = released_weights(seed)
+    state = {'prompt': prompt}
+    for weights, table in ((unet, UNET_PREFIXES), (vae, VAE_PREFIXES)):
         names = to_mmdiffdis(weights, table)
         state |= {names[key]: weight for key, weight in weights.items()}
     model.load_state_dict(state)
     model.train(training)
     golden = np.load(DATA / f'diffdis_{name}.npz')
-    image = torch.tanh(normal(seed + 3, (images, 3, side, side)))
-    return model, golden, seed, image
+    return model, golden, seed, images, side
 
 
 @torch.no_grad()
 def test_latents_output_and_maps_equal_the_released(case):
-    model, golden, seed, image = case
-    latents = model.encode_image(image)
-    noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1)
-    eps = model.unet(noise, latents, torch.full((len(noise),), LAST_STEP))
-    clean = model.scheduler.to_clean(noise, eps, LAST_STEP)
-    results = dict(
-        rgb_latent=latents[0],
-        rgb_latent_8=latents[3],
-        eps=eps,
-        x0=clean,
-        decoded=model.decode_head(clean, model.vae),
-    )
+    model, golden, seed, images, side = case
+    results = golden_outputs(model, seed, images, side)
     for name, result in results.items():
         assert relative_error(result, golden[name]) < 1e-5, name
-    assert torch.equal(model.denoise(noise, latents, [LAST_STEP]), clean)
+    image = torch.tanh(normal(seed + 3, (images, 3, side, side)))
+    latents = model.encode_image(image)
+    noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1)
+    assert torch.equal(model.denoise(noise, latents, [LAST_STEP]), results['x0'])
 
 
 @torch.no_grad()
 def test_losses_equal_the_released(case):
-    model, golden, seed, image = case
-    size, _, height, width = image.shape
+    model, golden, seed, size, side = case
+    height = width = side
+    image = torch.tanh(normal(seed + 3, (size, 3, side, side)))
     thresholds = (0.7, 1.2)  # of the masks, of the edges
     truth = [
         torch.where(normal(seed + 5 + i, (size, 1, height, width)) > threshold, 1.0, -1.0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
+from mmengine.runner import load_state_dict
 
 from mmdiffdis.models import OneStepScheduler
 
@@ -69,3 +70,21 @@ def test_errors_say_what_is_possible():
     for num_steps in (0, 1001):
         with pytest.raises(ValueError, match=f'num_steps={num_steps}: expected .* 1 to 1000'):
             OneStepScheduler().timesteps(num_steps)
+
+
+@pytest.mark.parametrize('load', ['torch', 'mmengine'])
+def test_checkpoint_says_what_its_weights_predict(load):
+    def read(scheduler, state):
+        if load == 'torch':
+            scheduler.load_state_dict(state)
+        else:
+            load_state_dict(scheduler, state, strict=True)
+
+    scheduler = OneStepScheduler()
+    read(scheduler, OneStepScheduler(prediction_type='v_prediction').state_dict())
+    assert scheduler.prediction_type == 'v_prediction'
+    read(scheduler, {})  # weights that do not say
+    assert scheduler.prediction_type == 'v_prediction'
+    assert OneStepScheduler(prediction_type='sample').state_dict() == {
+        'prediction': torch.tensor(2)
+    }

@@ -282,8 +282,10 @@ def test_mistake_of_the_program_keeps_its_traceback(config, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_mixed_precision_without_a_gpu(config, monkeypatch, capsys):
-    wanted = 'mixed precision (--amp, AmpOptimWrapper) needs a GPU, and there is none.'
-    assert wanted in error_of(monkeypatch, capsys, config, '--amp')
+    train(monkeypatch, config, '--amp', '--work-dir', str(config.parent / 'amp'))
+    (saved,) = (config.parent / 'amp').glob('*.py')
+    assert 'BFloat16OptimWrapper' in saved.read_text()
+    wanted = 'AmpOptimWrapper needs a GPU, and there is none; --amp trains in bfloat16 on a CPU.'
     option = 'optim_wrapper.type=AmpOptimWrapper'
     assert wanted in error_of(monkeypatch, capsys, config, '--cfg-options', option)
 

@@ -5,7 +5,8 @@
         --unet DiffDIS/unet --base sd-turbo --out diffdis.safetensors
 
 tools/test.py and tools/predict.py load it with CONFIG; neither folder is needed any more. The
-file's metadata says what the weights were made for: prediction type, betas, scaling factor and sources.
+file's metadata says what the weights were made for: prediction type, betas, scaling factor and
+sources.
 """
 
 import argparse

@@ -2,5 +2,5 @@
 _base_ = [
     '../_base_/models/diffdis_tiny.py',
     '../_base_/datasets/synthetic-dis_256x256.py',
-    '../_base_/schedules/schedule_3k5.py',
+    '../_base_/schedules/schedule_3k.py',
 ]

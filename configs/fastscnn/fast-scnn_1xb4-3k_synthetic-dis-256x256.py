@@ -1,7 +1,7 @@
 # A stock mmseg segmentor on the same data, under the same measures: Fast-SCNN, two classes.
 _base_ = [
     '../_base_/datasets/synthetic-dis_256x256.py',
-    '../_base_/schedules/schedule_3k5.py',
+    '../_base_/schedules/schedule_3k.py',
 ]
 
 norm_cfg = dict(type='BN', requires_grad=True, momentum=0.01)

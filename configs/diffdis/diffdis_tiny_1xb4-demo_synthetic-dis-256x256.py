@@ -1,0 +1,16 @@
+# A few minutes on two cores: what `make demo` trains.
+_base_ = './diffdis_tiny_1xb4-3k_synthetic-dis-256x256.py'
+
+max_iters = 300
+train_cfg = dict(max_iters=max_iters, val_interval=100)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, begin=0, end=20, by_epoch=False),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=20, end=max_iters, by_epoch=False),
+]
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(interval=100, save_best=None),
+)
+custom_hooks = [dict(type='DISPanelHook'), dict(type='ProgressBarHook')]
+# The bar shows it; the log lines would tear it apart.
+log_level = 'WARNING'

@@ -1,0 +1,6 @@
+"""What hangs on MMEngine's training loop."""
+
+from .bfloat16_optim_wrapper import BFloat16OptimWrapper
+from .progress_bar_hook import ProgressBarHook
+
+__all__ = ['BFloat16OptimWrapper', 'ProgressBarHook']

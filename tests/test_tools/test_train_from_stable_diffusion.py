@@ -1,0 +1,68 @@
+"""tools/train.py on a model that starts from a Stable Diffusion folder."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_config
+from mmengine.runner import CheckpointLoader
+from test_train import error_of, train
+
+CONFIG = """
+custom_imports = dict(imports=['mmdiffdis'])
+default_scope = 'mmseg'
+model = {model}
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='DIS5KDataset',
+        data_root='set',
+        subset='DIS-TR',
+        pipeline=[
+            dict(type='LoadDISImage'),
+            dict(type='LoadDISAnnotations'),
+            dict(type='GenerateDISEdge'),
+            dict(type='DISResize', scale=(64, 64)),
+            dict(type='PackDISInputs'),
+        ],
+    ),
+)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1))
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch, write_set) -> Path:
+    """Path of a config that starts from ./sd-turbo, in the current folder."""
+    write_set(tmp_path / 'set', 'DIS-TR', stems=('a',))
+    init_cfg = dict(type='StableDiffusionInit', pretrained='./sd-turbo')
+    path = tmp_path / 'tiny.py'
+    path.write_text(CONFIG.format(model=tiny_config(init_cfg=init_cfg)))
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def test_training_starts_from_the_folder(config, predict_v, monkeypatch, tiny):
+    train(monkeypatch, config)
+    shutil.rmtree(predict_v)  # it is not needed any more
+    state = CheckpointLoader.load_checkpoint('work_dirs/tiny/iter_1.pth', 'cpu')['state_dict']
+    fresh = tiny()
+    assert not torch.equal(state['prompt'], fresh.prompt)
+    fresh.load_state_dict(state)
+    assert fresh.scheduler.prediction_type == 'v_prediction'
+    mutual = fresh.neck.transformer.mutual_attention.attention.to_q.weight
+    assert torch.equal(mutual, fresh.neck.transformer.self_attention.to_q.weight)
+    (log,) = Path('work_dirs/tiny').glob('*/*.log')
+    assert 'sd-turbo predicts v_prediction' in log.read_text()
+    assert 'StableDiffusionInit: ./sd-turbo' in log.read_text()
+
+
+def test_missing_folder_is_one_line(config, monkeypatch, capsys):
+    message = error_of(monkeypatch, capsys, config)
+    assert './sd-turbo is not a folder; expected one with unet/, vae/' in message
+    assert '--cfg-options model.init_cfg.pretrained=...' in message
