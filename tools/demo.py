@@ -33,7 +33,7 @@ from mmdiffdis.evaluation.dis_metric import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / 'configs' / 'diffdis' / 'diffdis_tiny_1xb4-demo_synthetic-dis-256x256.py'
+CONFIG = ROOT / 'configs' / 'diffdis' / 'diffdis_tiny_1xb16-demo_synthetic-dis-128x128.py'
 SHIPPED = 'mmdiffdis://diffdis_tiny'
 # The shipped checkpoint was trained on the images of seed 0.
 FIRST_SEED = 1000
@@ -47,9 +47,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of the images drawn and the training')
     parser.add_argument('--num-train', type=int, default=600, help='images to train on')
     parser.add_argument('--num-val', type=int, default=64, help='images to score')
-    parser.add_argument('--iters', type=int, help='training steps instead of the config\'s')
+    parser.add_argument('--iters', type=int, help="training steps instead of the config's")
     parser.add_argument(
-        '--photos', nargs='+', help='your own photographs instead of scikit-image\'s'
+        '--photos', nargs='+', help="your own photographs instead of scikit-image's"
     )
     return parser.parse_args()
 
@@ -82,9 +82,7 @@ def test(args: argparse.Namespace, checkpoint: Path | str, out: Path) -> dict[st
     """The figures of a checkpoint on the images that were held out."""
     options = f'test_dataloader.dataset.data_root={args.data}'
     work_dir = out.with_suffix('')
-    run(
-        'test', CONFIG, checkpoint, '--out', out, '--work-dir', work_dir, '--cfg-options', options
-    )
+    run('test', CONFIG, checkpoint, '--out', out, '--work-dir', work_dir, '--cfg-options', options)
     return json.loads(out.read_text())['metrics']
 
 

@@ -1,6 +1,7 @@
 """What hangs on MMEngine's training loop."""
 
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
+from .compounding_decay_lr import CompoundingDecayLR
 from .progress_bar_hook import ProgressBarHook
 
-__all__ = ['BFloat16OptimWrapper', 'ProgressBarHook']
+__all__ = ['BFloat16OptimWrapper', 'CompoundingDecayLR', 'ProgressBarHook']

@@ -1,4 +1,4 @@
-"""Batch-discriminative embedding: which half of the batch is mask, which is edge (paper, Sec. 4.2)."""
+"""Batch-discriminative embedding: which half of a batch is mask, which edge (paper, Sec. 4.2)."""
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding

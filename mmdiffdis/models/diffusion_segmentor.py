@@ -93,8 +93,8 @@ class DiffusionSegmentor(BaseSegmentor):
         self.decode_head = MODELS.build(decode_head)
         self.scheduler = MODELS.build(scheduler)
         self.noise = MODELS.build(noise)
-        # A constant of the checkpoint. Until one is loaded: fixed random tokens, since equal or zero
-        # ones would leave the attention to them without gradients.
+        # A constant of the checkpoint. Until one is loaded: fixed random tokens, since equal or
+        # zero ones would leave the attention to them without gradients.
         self.register_buffer(
             'prompt',
             torch.randn(
@@ -175,7 +175,7 @@ class DiffusionSegmentor(BaseSegmentor):
         timesteps: Sequence[int | Tensor],
         mask_only: bool = False,
     ) -> Tensor:
-        """Clean latents by one U-Net call per element of `timesteps` (Eqn. 4 for the one-step case).
+        """Clean latents by one U-Net call per element of `timesteps` (one step: Eqn. 4).
 
         Args:
             noisy: latents at the first of `timesteps`, [2B, C, h, w].

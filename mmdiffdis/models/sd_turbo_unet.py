@@ -1,8 +1,7 @@
-"""The denoising U-Net of Stable Diffusion 2 / SD-Turbo, without its mid block (that is the neck)."""
+"""The denoising U-Net of SD-Turbo (Stable Diffusion 2) without its mid block, which is the neck."""
 
 from collections.abc import Sequence
 
-import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.unets.unet_2d_blocks import (
     CrossAttnDownBlock2D,

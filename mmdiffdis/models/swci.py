@@ -1,4 +1,4 @@
-"""Scale-wise conditional injection: the image's own latents modulate the skips (paper, Sec. 4.3)."""
+"""Scale-wise conditional injection: the image's latents modulate the skips (paper, Sec. 4.3)."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ class Injector(nn.Module):
             nn.init.zeros_(convolution.bias)
 
     def forward(self, skip: Tensor, latent: Tensor) -> Tensor:
-        """[nB, C, h, w] skips of n halves and the [B, 4, h, w] latent they share -> [nB, C, h, w]."""
+        """Skips of n halves [nB, C, h, w], the latent they share [B, 4, h, w] -> [nB, C, h, w]."""
         condition = self.condition(latent)
         scale, shift = self.scale(condition), self.shift(condition)
         halves = len(skip) // len(latent)

@@ -57,7 +57,7 @@ def test_every_switch_predicts_at_the_original_size(tiny, changes):
     with torch.no_grad():
         (sample,) = model.predict(image(1), draw_samples(1, ori_shape=(50, 37)))
     assert sample.seg_logits.data.shape == (1, 50, 37)
-    assert 0 <= sample.seg_logits.data.min() and sample.seg_logits.data.max() <= 1
+    assert sample.seg_logits.data.min() >= 0 and sample.seg_logits.data.max() <= 1
     assert set(sample.pred_sem_seg.data.unique().tolist()) <= {0, 1}
     assert 'pred_edge_map' not in sample
 

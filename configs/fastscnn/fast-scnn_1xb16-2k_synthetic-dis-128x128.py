@@ -1,7 +1,7 @@
 # A stock mmseg segmentor on the same data, under the same measures: Fast-SCNN, two classes.
 _base_ = [
-    '../_base_/datasets/synthetic-dis_256x256.py',
-    '../_base_/schedules/schedule_3k.py',
+    '../_base_/datasets/synthetic-dis_128x128.py',
+    '../_base_/schedules/schedule_2k.py',
 ]
 
 norm_cfg = dict(type='BN', requires_grad=True, momentum=0.01)
@@ -50,7 +50,7 @@ model = dict(
         dict(type='FCNHead', in_channels=128, num_convs=1, in_index=-2, **head),
         dict(type='FCNHead', in_channels=64, num_convs=1, in_index=-3, **head),
     ],
-    train_cfg=dict(),
+    train_cfg={},
     test_cfg=dict(mode='whole'),
 )
 # Its passes are already probabilities; only the released DiffDIS test stretches them.

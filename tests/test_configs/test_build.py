@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -68,5 +69,6 @@ def test_full_size_model_trains_and_predicts_at_256_pixels():
 @pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='reads /proc')
 def test_full_size_model_fits_in_20_gib():
     # After the test above: VmHWM is the most memory this process ever held.
-    (line,) = [row for row in open('/proc/self/status') if row.startswith('VmHWM')]
+    rows = Path('/proc/self/status').read_text().splitlines()
+    (line,) = [row for row in rows if row.startswith('VmHWM')]
     assert int(line.split()[1]) / 2**20 < 20

@@ -1,5 +1,5 @@
 # A few minutes on two cores: what `make demo` trains.
-_base_ = './diffdis_tiny_1xb4-3k_synthetic-dis-256x256.py'
+_base_ = './diffdis_tiny_1xb16-2k_synthetic-dis-128x128.py'
 
 max_iters = 300
 train_cfg = dict(max_iters=max_iters, val_interval=100)
