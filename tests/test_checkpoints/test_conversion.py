@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import ROOT, load_keys
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from mmdiffdis.checkpoints import CheckpointError
@@ -19,6 +20,7 @@ TIME = 'time_embedding.linear_1.weight'
 @pytest.fixture(scope='module')
 def state():
     """The full-size model's state dict, of shapes alone."""
+    init_default_scope('mmseg')  # conftest's comes after the fixtures of a module
     with torch.device('meta'):
         return MODELS.build(Config.fromfile(ROOT / FULL_SIZE).model).state_dict()
 

@@ -230,7 +230,8 @@ def test_six_passes_are_recorded_and_seeds_too(write_set, tmp_path, monkeypatch)
     predict = DiffusionSegmentor.predict
 
     def count(model, inputs, samples):
-        passes.extend((tuple(inputs.shape[2:]), sample.flip) for sample in samples)
+        flips = [bool(sample.metainfo.get('flip')) for sample in samples]
+        passes.extend((tuple(inputs.shape[2:]), flip) for flip in flips)
         return predict(model, inputs, samples)
 
     monkeypatch.setattr(DiffusionSegmentor, 'predict', count)
