@@ -1,8 +1,8 @@
 """Where each tensor of a diffusers checkpoint lives in :class:`DiffusionSegmentor`.
 
 The left column holds the names of the released DiffDIS U-Net and of diffusers'
-UNet2DConditionModel and AutoencoderKL; the right one ours. A prefix is replaced whole, the first that fits; what no row
-mentions keeps its name under the last row.
+UNet2DConditionModel and AutoencoderKL; the right one ours. A prefix is
+replaced whole, the first that fits; what no row mentions keeps its name under the last row.
 """
 
 from collections.abc import Iterable

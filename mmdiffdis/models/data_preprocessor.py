@@ -46,7 +46,7 @@ class PairwiseCutMix:
         return slice(top, top + rows), slice(left, left + columns)
 
     def __call__(self, batches: Sequence[Tensor]) -> list[Tensor]:
-        """The same boxes pasted in every [B, C_i, H, W] of `batches`; if B is odd, the last stays."""
+        """The same boxes pasted in all `batches` [B, C_i, H, W]; if B is odd, the last stays."""
         mixed = [batch.clone() for batch in batches]
         size, _, height, width = batches[0].shape
         for i in range(size - size % 2):

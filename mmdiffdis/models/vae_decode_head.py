@@ -44,7 +44,7 @@ class VAEDecodeHead(BaseModule):
         }
 
     def forward(self, clean: Tensor, vae: nn.Module) -> Tensor:
-        """Latents [N, C, h, w] -> decoded maps, means of the channels, not clipped: [N, 1, H, W]."""
+        """Latents [N, C, h, w] -> decoded maps, the channels' mean, not clipped: [N, 1, H, W]."""
         return vae.decode(clean).mean(dim=1, keepdim=True)
 
     def predict(self, clean: Tensor, vae: nn.Module) -> Tensor:
