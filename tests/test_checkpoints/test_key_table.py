@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import ROOT, load_keys
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from mmdiffdis.checkpoints.key_table import (
@@ -22,6 +23,7 @@ def shapes_of(model) -> dict[str, list[int]]:
 
 @pytest.fixture(scope='module')
 def full_size():
+    init_default_scope('mmseg')
     with torch.device('meta'):
         return MODELS.build(Config.fromfile(ROOT / FULL_SIZE).model)
 
