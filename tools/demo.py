@@ -80,9 +80,9 @@ def train(args: argparse.Namespace, folder: Path) -> Path:
 
 def test(args: argparse.Namespace, checkpoint: Path | str, out: Path) -> dict[str, float]:
     """The figures of a checkpoint on the images that were held out."""
-    options = f'test_dataloader.dataset.data_root={args.data}'
+    options = [f'test_dataloader.dataset.data_root={args.data}', 'model.test_cfg.edge=True']
     work_dir = out.with_suffix('')
-    run('test', CONFIG, checkpoint, '--out', out, '--work-dir', work_dir, '--cfg-options', options)
+    run('test', CONFIG, checkpoint, '--out', out, '--work-dir', work_dir, '--cfg-options', *options)
     return json.loads(out.read_text())['metrics']
 
 

@@ -1,0 +1,56 @@
+"""The demo, at its smallest."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from tools import demo
+
+
+def picture(dark_object: bool) -> np.ndarray:
+    """A square in the centre of a plain picture, uint8 [64, 96, 3]."""
+    image = np.full((64, 96, 3), 220 if dark_object else 30, np.uint8)
+    image[20:44, 34:62] = 40 if dark_object else 230
+    return image
+
+
+@pytest.mark.parametrize('method', [demo.otsu, demo.grabcut])
+@pytest.mark.parametrize('dark_object', [True, False])
+def test_trivial_methods_find_a_plain_object(method, dark_object):
+    mask = method(picture(dark_object), share=0.1)
+    truth = np.zeros((64, 96))
+    truth[20:44, 34:62] = 1
+    assert np.abs(mask - truth).mean() < 0.02
+
+
+def test_the_constant_is_the_share_of_foreground():
+    assert np.array_equal(demo.constant(picture(True), 0.3), np.full((64, 96), 0.3))
+
+
+def test_whole_demo_writes_what_it_announces(tmp_path):
+    Image.fromarray(picture(True)).save(tmp_path / 'my photo.png')
+    arguments = ['--num-train', '20', '--num-val', '2', '--iters', '2']
+    result = subprocess.run(
+        [sys.executable, 'tools/demo.py', '--out', tmp_path / 'out', *arguments]
+        + ['--photos', tmp_path / 'my photo.png'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert 'training' in result.stderr and '2/2' in result.stderr  # the bar
+    figures = json.loads((tmp_path / 'out' / 'metrics' / 'all.json').read_text())
+    names = ['constant', "Otsu's threshold", 'GrabCut from the centre']
+    assert list(figures) == [*names, 'DiffDIS tiny, 2 steps', 'DiffDIS tiny, as shipped']
+    for name, row in figures.items():
+        assert list(row) == ['maxF', 'wF', 'E', 'S', 'MAE'] and name in result.stdout
+    with Image.open(tmp_path / 'out' / 'masks' / 'my photo.png') as mask:
+        assert mask.size == (96, 64) and mask.mode == 'L'
+    announced = result.stdout.split('drawn images')[1]
+    for name in ('training.png', 'contact_sheet.jpg', 'all.json', 'panels'):
+        assert name in announced
