@@ -72,6 +72,8 @@ def train(args: argparse.Namespace, folder: Path) -> Path:
         options += [
             f'train_cfg.max_iters={args.iters}',
             f'train_cfg.val_interval={max(1, args.iters // 3)}',
+            f'param_scheduler.0.end={max(1, args.iters // 15)}',
+            f'param_scheduler.1.begin={max(1, args.iters // 15)}',
             f'param_scheduler.1.end={args.iters}',
         ]
     run('train', CONFIG, '--work-dir', folder, '--seed', args.seed, '--cfg-options', *options)
