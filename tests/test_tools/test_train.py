@@ -290,15 +290,20 @@ def test_mixed_precision_without_a_gpu(config, monkeypatch, capsys):
     assert wanted in error_of(monkeypatch, capsys, config, '--cfg-options', option)
 
 
-def test_mixed_precision_is_set_up():
-    namespace = runpy.run_path(str(TRAIN))
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+def test_mixed_precision_is_set_up(device):
+    set_mixed_precision = runpy.run_path(str(TRAIN))['set_mixed_precision']
+    set_mixed_precision.__globals__['get_device'] = lambda: device
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD'))))
-    namespace['set_mixed_precision'](cfg)
-    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
-    assert cfg.optim_wrapper.dtype in ('bfloat16', 'float16')
+    set_mixed_precision(cfg)
+    if device == 'cpu':
+        assert cfg.optim_wrapper == dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD'))
+    else:
+        assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+        assert cfg.optim_wrapper.dtype in ('bfloat16', 'float16')
     cfg.optim_wrapper.type = 'MyWrapper'
     with pytest.raises(ValueError, match='but the config uses MyWrapper'):
-        namespace['set_mixed_precision'](cfg)
+        set_mixed_precision(cfg)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
