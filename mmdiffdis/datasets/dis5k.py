@@ -32,8 +32,7 @@ class DIS5KDataset(BaseSegDataset):
     Raises:
         FileNotFoundError: if a folder is missing.
         ValueError: if a folder is empty, a stem occurs twice, or an image or mask has no partner.
-        All
-            cases are named in one message, before training starts.
+            All cases are named in one message, before training starts.
     """
 
     METAINFO = {'classes': ('background', 'foreground'), 'palette': [[0, 0, 0], [255, 255, 255]]}

@@ -12,6 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
+from .data_preprocessor import stretch
 from .noise import per_image_noise
 
 
@@ -282,8 +283,7 @@ class DiffusionSegmentor(BaseSegmentor):
         # 4. decode
         maps = self.decode_head.predict(clean, self.vae)
         if self.test_cfg['min_max']:
-            low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
-            maps = torch.where(high > low, (maps - low) / (high - low), maps)
+            maps = torch.stack([stretch(one) for one in maps])
         return maps
 
     def extract_feat(self, inputs: Tensor) -> list[Tensor]:

@@ -7,9 +7,10 @@ from mmseg.models import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import SampleList
-from torch import Tensor
 
 from mmdiffdis.structures import foreground_probability
+
+from .data_preprocessor import stretch
 
 
 @MODELS.register_module()
@@ -43,7 +44,7 @@ class DISTTAModel(SegTTAModel):
     def _merge(self, passes: list[SegDataSample]) -> SegDataSample:
         probabilities = [foreground_probability(sample) for sample in passes]
         if self.min_max:
-            probabilities = [_stretch(probability) for probability in probabilities]
+            probabilities = [stretch(probability) for probability in probabilities]
         probability = torch.stack(probabilities).mean(dim=0, keepdim=True)  # [1, H, W]
 
         merged = SegDataSample(metainfo=passes[0].metainfo)
@@ -61,9 +62,3 @@ class DISTTAModel(SegTTAModel):
     def _threshold(self) -> float:
         # mmseg's heads have one if they are of one channel; two classes are told apart at 0.5
         return getattr(getattr(self.module, 'decode_head', None), 'threshold', None) or 0.5
-
-
-def _stretch(probability: Tensor) -> Tensor:
-    """[0, 1] from the smallest to the largest value; a constant map stays as it is."""
-    low, high = probability.aminmax()
-    return (probability - low) / (high - low) if high > low else probability

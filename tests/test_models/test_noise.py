@@ -22,14 +22,13 @@ def test_pyramid_noise_has_unit_deviation_and_correlated_neighbours():
     assert abs(neighbour_correlation(white, 1)) < 0.02
 
 
-def test_pyramid_variance_is_the_sum_of_its_levels():
-    # Two levels: white noise of weight 1, and again full-size noise of weight 1 (ratio^0). Before
-    # the division their variances add up to 2, and they stay uncorrelated.
+def test_first_level_of_the_pyramid_is_white_and_normal():
+    # Level 0 is of full size (ratio^0): added to white noise, it leaves it white.
     torch.manual_seed(0)
     noise = PyramidNoise(num_levels=1)(torch.empty(8, 4, 64, 64))
     assert abs(neighbour_correlation(noise, 1)) < 0.02
     kurtosis = float((noise**4).mean())
-    assert abs(kurtosis - 3) < 0.1  # still normal
+    assert abs(kurtosis - 3) < 0.1
 
 
 def test_pyramid_ends_at_one_pixel():
