@@ -46,7 +46,7 @@ BUILD_ERRORS = (
     TypeError,
     ValueError,
 )
-RUN_ERRORS = (FileNotFoundError, CheckpointError)
+RUN_ERRORS = (FileNotFoundError, ImportError, CheckpointError)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One reading of every segmentor's prediction: the foreground probability."""
+"""What models and data agree on: one reading of predictions, the names of latents."""
 
 from collections.abc import Mapping
 
@@ -9,6 +9,11 @@ from torch import Tensor
 # Bilinear resizing in half precision leaves [0, 1] by about one rounding step; logits leave it by
 # far.
 _ROUNDING = 1e-2
+
+
+def image_key(level: int) -> str:
+    """The name of images' latents at 1 / 2 ** level of their size, where latents have names."""
+    return f'image_{level}'
 
 
 def foreground_probability(data_sample: BaseDataElement | Mapping) -> Tensor:

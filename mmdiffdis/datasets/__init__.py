@@ -2,5 +2,6 @@
 
 from . import transforms
 from .dis5k import DIS5KDataset
+from .latents import LatentDataset
 
-__all__ = ['DIS5KDataset', 'transforms']
+__all__ = ['DIS5KDataset', 'LatentDataset', 'transforms']

@@ -86,7 +86,8 @@ class DISDataPreProcessor(BaseDataPreprocessor):
         """The batch.
 
         Args:
-            data: 'inputs': B uint8 images [3, H, W]; 'data_samples': their samples, or absent.
+            data: 'inputs': B uint8 images [3, H, W], or a dict of B latents each, of a
+                `LatentDataset`, which are only stacked; 'data_samples': their samples, or absent.
             training: whether to stretch and to mix.
 
         Returns:
@@ -94,9 +95,11 @@ class DISDataPreProcessor(BaseDataPreprocessor):
             and `gt_edge_map` (where present) stretched and mixed along.
 
         Raises:
-            ValueError: images of different sizes.
+            ValueError: images of different sizes; latents that were to be mixed.
         """
         data = self.cast_data(data)
+        if isinstance(data['inputs'], dict):
+            return self._stack_latents(data)
         images, samples = list(data['inputs']), data.get('data_samples')
         sizes = sorted({tuple(image.shape[-2:]) for image in images})
         if len(sizes) > 1:
@@ -113,6 +116,17 @@ class DISDataPreProcessor(BaseDataPreprocessor):
         if training and samples:
             inputs = self._mix(inputs, samples)
         return dict(inputs=inputs, data_samples=samples)
+
+    def _stack_latents(self, data: dict) -> dict:
+        if self.cutmix is not None:
+            raise ValueError(
+                'latents cannot be mixed: expected model.data_preprocessor.cutmix=None with a '
+                'LatentDataset'
+            )
+        inputs = {
+            name: torch.stack([z.float() for z in batch]) for name, batch in data['inputs'].items()
+        }
+        return {**data, 'inputs': inputs}
 
     def _mix(self, inputs: Tensor, samples: list) -> Tensor:
         """Stretches and mixes the truths in `samples` (in place), and the images with them."""

@@ -12,6 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..structures import image_key
 from .data_preprocessor import stretch
 from .noise import per_image_noise
 
@@ -119,6 +120,16 @@ class DiffusionSegmentor(BaseSegmentor):
         """The sides of an image must be multiples of this."""
         return self.vae.size_divisor * self.backbone.size_divisor
 
+    @property
+    def truths(self) -> list[str]:
+        """What is learned, in the order of the halves."""
+        return ['mask', 'edge'] if self.edge else ['mask']
+
+    @property
+    def num_scales(self) -> int:
+        """At how many scales an image is encoded: its own and, with SWCI, half of it and so on."""
+        return 1 + (0 if self.backbone.swci is None else self.backbone.swci.num_levels)
+
     def encode_image(self, images: Tensor) -> list[Tensor]:
         """Latents of images in [-1, 1], [B, 3, H, W], at their own size, then at 1/2, 1/4, ...
 
@@ -131,10 +142,9 @@ class DiffusionSegmentor(BaseSegmentor):
                 f'images of {height}x{width} pixels: expected both sides to be multiples of '
                 f"{self.size_divisor}; resize them (dict(type='DISResize', scale=(W, H)))"
             )
-        levels = 0 if self.backbone.swci is None else self.backbone.swci.num_levels
         pyramid = [images] + [
             F.interpolate(images, scale_factor=0.5**level, mode='bilinear')
-            for level in range(1, levels + 1)
+            for level in range(1, self.num_scales)
         ]
         return [self.vae.encode(image) for image in pyramid]
 
@@ -197,31 +207,48 @@ class DiffusionSegmentor(BaseSegmentor):
                 noisy = self.scheduler.step(noisy, clean, timestep, timesteps[i + 1])
         return clean
 
-    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
-        """Losses of the clean latents.
+    def encode_pairs(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """Latents of images and of their truths.
 
         Args:
             inputs: images in [-1, 1], [B, 3, H, W].
             data_samples: with `gt_alpha` and, for a model with edges, `gt_edge_map`.
 
         Returns:
+            'image_0', 'image_1', ...: as :meth:`encode_image`; 'mask' and, for a model with edges,
+            'edge': [B, C, h, w].
+        """
+        images = {image_key(i): z for i, z in enumerate(self.encode_image(inputs))}
+        truths = torch.cat([self._stack_truth(name, data_samples) for name in self.truths])
+        targets = self.vae.encode(truths).chunk(len(self.truths))
+        return images | dict(zip(self.truths, targets, strict=True))
+
+    def loss(
+        self, inputs: Tensor | dict[str, Tensor], data_samples: list[SegDataSample]
+    ) -> dict[str, Tensor]:
+        """Losses of the clean latents.
+
+        Args:
+            inputs: as for :meth:`encode_pairs`, or what it returned once (`LatentDataset`).
+            data_samples: as for :meth:`encode_pairs`.
+
+        Returns:
             'loss_mask' and, for a model with edges, 'loss_edge'.
         """
         # 1. latents of the images and of the truths
-        names = ['mask', 'edge'] if self.edge else ['mask']
-        latents = self.encode_image(inputs)
-        truths = torch.cat([self._stack_truth(name, data_samples) for name in names])
-        targets = self.vae.encode(truths)  # [2B, C, h, w]
+        pairs = inputs if isinstance(inputs, dict) else self.encode_pairs(inputs, data_samples)
+        latents = [pairs[image_key(level)] for level in range(self.num_scales)]
+        targets = torch.cat([pairs[name] for name in self.truths])  # [2B, C, h, w]
         # 2. noise, drawn apart for masks and edges
-        noise = torch.cat([self.noise(latents[0]) for _ in names])
-        timesteps = self._training_timesteps(len(inputs), len(names), inputs.device)
+        noise = torch.cat([self.noise(latents[0]) for _ in self.truths])
+        timesteps = self._training_timesteps(len(latents[0]), len(self.truths), noise.device)
         noisy = self.scheduler.add_noise(targets, noise, timesteps[0])
         # 3. denoise
         clean = self.denoise(noisy, latents, timesteps)
         # 4. compare
         return self.decode_head.loss(
-            dict(zip(names, clean.chunk(len(names)), strict=True)),
-            dict(zip(names, targets.chunk(len(names)), strict=True)),
+            dict(zip(self.truths, clean.chunk(len(self.truths)), strict=True)),
+            {name: pairs[name] for name in self.truths},
         )
 
     def predict(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from mmengine.logging import print_log
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -27,9 +28,14 @@ class OneStepScheduler(nn.Module):
         beta_end: last beta.
         prediction_type: what the network's output is: 'epsilon' (SD-Turbo, SD 2.1-base),
             'v_prediction' (SD 2.1 at 768 px) or 'sample' (the clean latent itself).
+        zero_terminal_snr: rescale the betas so that the last step is pure noise (Lin et al., Common
+            Diffusion Noise Schedules and Sample Steps are Flawed, WACV 2024, Alg. 1). Otherwise the
+            noisy latent of training still shows 0.068 of the truth, which a model trained from
+            scratch learns to read and misses at inference, where the noise is pure.
 
     Raises:
-        ValueError: unknown `prediction_type`.
+        ValueError: unknown `prediction_type`, or 'epsilon' with `zero_terminal_snr`: of pure noise,
+            epsilon says nothing about the clean latent.
     """
 
     def __init__(
@@ -38,13 +44,17 @@ class OneStepScheduler(nn.Module):
         beta_start: float = 0.00085,
         beta_end: float = 0.012,
         prediction_type: str = 'epsilon',
+        zero_terminal_snr: bool = False,
     ):
         super().__init__()
+        self.zero_terminal_snr = zero_terminal_snr
         self.num_train_timesteps = num_train_timesteps
         self.beta_start, self.beta_end = beta_start, beta_end
         self.register_buffer('prediction', torch.tensor(0))  # an index of PREDICTION_TYPES
         self.prediction_type = prediction_type
         betas = torch.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
+        if zero_terminal_snr:
+            betas = rescale_zero_terminal_snr(betas)
         self.register_buffer('alphas_cumprod', (1 - betas).cumprod(0), persistent=False)
 
     @property
@@ -58,6 +68,11 @@ class OneStepScheduler(nn.Module):
             raise ValueError(
                 f'prediction_type={name!r}: expected one of {PREDICTION_TYPES}; '
                 "read it from the checkpoint's scheduler_config.json"
+            )
+        if name == 'epsilon' and self.zero_terminal_snr:
+            raise ValueError(
+                "prediction_type='epsilon' with zero_terminal_snr=True: pure noise at the last "
+                "step leaves no clean latent to solve for; use 'v_prediction' or 'sample'"
             )
         self._prediction_type = name
         self.prediction.fill_(PREDICTION_TYPES.index(name))

@@ -26,12 +26,14 @@ class SDTurboUNet(BaseModule):
     ``inject(): scale-wise conditional injection into the skips``
     ``decode(): up blocks -> conv_out``
 
-    The finest `len(block_out_channels) - 1` levels attend to the prompt, the coarsest does not.
+    The finest `len(block_out_channels) - 1` levels attend to themselves and to the prompt, unless
+    `num_heads` says None; the coarsest does not.
 
     Args:
         latent_channels: channels of one latent; the input is image and noisy latent, twice that.
         block_out_channels: C_l, widths of the levels, finest first.
-        num_heads: attention heads of each level.
+        num_heads: attention heads of each level, None for a level without attention; the last is
+            that of the neck.
         layers_per_block: residual blocks of an encoder level; a decoder level has one more.
         cross_attention_dim: D, width of the prompt's tokens.
         norm_num_groups: groups of the group normalisations.
@@ -50,7 +52,7 @@ class SDTurboUNet(BaseModule):
         self,
         latent_channels: int,
         block_out_channels: Sequence[int],
-        num_heads: Sequence[int],
+        num_heads: Sequence[int | None],
         layers_per_block: int,
         cross_attention_dim: int,
         norm_num_groups: int = 32,
@@ -116,7 +118,7 @@ class SDTurboUNet(BaseModule):
                 num_layers=layers_per_block + 1,
                 add_upsample=level > 0,
             )
-            if level == levels - 1:
+            if level == levels - 1 or num_heads[level] is None:
                 self.down_blocks.append(DownBlock2D(**down, **plain))
                 self.up_blocks.insert(0, UpBlock2D(**up, **plain))
             else:

@@ -159,11 +159,12 @@ def test_masks_depend_on_edges_only_through_the_interaction():
 # --- U-Net ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('layers', [1, 2])
+@pytest.mark.parametrize('layers, heads', [(1, (2, 4, 6)), (2, (2, 4, 6)), (1, (None, 4, 6))])
 @torch.no_grad()
-def test_backbone_and_neck_are_diffusers_unet(layers):
+def test_backbone_and_neck_are_diffusers_unet(layers, heads):
     """Without the paper's ideas what remains is Stable Diffusion's U-Net, output for output."""
-    config = {**UNET, 'layers_per_block': layers}
+    config = {**UNET, 'layers_per_block': layers, 'num_heads': heads}
+    attends = ['' if number is None else 'CrossAttn' for number in heads[:-1]]
     backbone = SDTurboUNet(**config)
     neck = DBIANeck(**backbone.neck_sizes, interaction=None)
     theirs = UNet2DConditionModel(
@@ -172,11 +173,11 @@ def test_backbone_and_neck_are_diffusers_unet(layers):
         block_out_channels=config['block_out_channels'],
         layers_per_block=layers,
         cross_attention_dim=24,
-        attention_head_dim=list(config['num_heads']),
+        attention_head_dim=[number or 1 for number in heads],
         use_linear_projection=True,
         norm_num_groups=16,
-        down_block_types=['CrossAttnDownBlock2D'] * 2 + ['DownBlock2D'],
-        up_block_types=['UpBlock2D'] + ['CrossAttnUpBlock2D'] * 2,
+        down_block_types=[f'{level}DownBlock2D' for level in (*attends, '')],
+        up_block_types=[f'{level}UpBlock2D' for level in ('', *reversed(attends))],
     )
     state = {f'backbone.{n}': w for n, w in backbone.state_dict().items()}
     state |= {f'neck.{n}': w for n, w in neck.state_dict().items()}

@@ -64,6 +64,29 @@ def test_arithmetic_is_float32_whatever_comes_in(dtype):
     torch.testing.assert_close(clean, expected.float(), rtol=1e-4, atol=1e-4)
 
 
+def test_zero_terminal_snr_ends_in_pure_noise_as_diffusers_does():
+    theirs = DDIMScheduler(**BETAS, rescale_betas_zero_snr=True)
+    ours = OneStepScheduler(prediction_type='v_prediction', zero_terminal_snr=True)
+    torch.testing.assert_close(
+        ours.alphas_cumprod[:-1], theirs.alphas_cumprod[:-1], rtol=1e-5, atol=1e-6
+    )
+    clean, noise, output = torch.randn(3, 2, 4, 8, 8)
+    torch.testing.assert_close(ours.add_noise(clean, noise, 999), noise, rtol=0, atol=1e-3)
+    assert not torch.allclose(OneStepScheduler().add_noise(clean, noise, 999), noise, atol=1e-2)
+    # Of pure noise, v is the clean latent's negative.
+    torch.testing.assert_close(ours.to_clean(noise, output, 999), -output, rtol=0, atol=1e-3)
+    assert ours.step(noise, clean, 999, 499).isfinite().all()
+
+
+def test_epsilon_of_pure_noise_is_refused():
+    message = "prediction_type='epsilon' with zero_terminal_snr=True.*use 'v_prediction'"
+    with pytest.raises(ValueError, match=message):
+        OneStepScheduler(zero_terminal_snr=True)
+    scheduler = OneStepScheduler(prediction_type='sample', zero_terminal_snr=True)
+    with pytest.raises(ValueError, match=message):
+        scheduler.load_state_dict(OneStepScheduler().state_dict())
+
+
 def test_errors_say_what_is_possible():
     with pytest.raises(ValueError, match="prediction_type='eps': expected one of .*epsilon"):
         OneStepScheduler(prediction_type='eps')

@@ -1,6 +1,7 @@
 """tools/train.py on a model that starts from a Stable Diffusion folder."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,10 @@ def test_missing_folder_is_one_line(config, monkeypatch, capsys):
     message = error_of(monkeypatch, capsys, config)
     assert './sd-turbo is not a folder; expected one with unet/, vae/' in message
     assert '--cfg-options model.init_cfg.pretrained=...' in message
+
+
+def test_missing_transformers_is_one_line(config, stable_diffusion, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    message = error_of(monkeypatch, capsys, config)
+    assert 'transformers is needed once' in message
+    assert "pip install 'mmdiffdis[convert]'" in message

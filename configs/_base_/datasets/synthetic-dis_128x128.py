@@ -8,14 +8,6 @@ train_pipeline = [
     dict(type='GenerateDISEdge'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='DISRandomCenterCrop', max_border=30),
-    dict(type='DISRandomRotate', prob=0.2, degree=15),
-    dict(
-        type='DISColorJitter',
-        brightness=(0.7, 1.3),
-        contrast=(0.7, 1.3),
-        color=(0.0, 2.0),
-        sharpness=(0.5, 2.0),
-    ),
     dict(type='DISResize', scale=scale),
     dict(type='PackDISInputs'),
 ]

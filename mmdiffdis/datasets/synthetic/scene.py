@@ -123,16 +123,13 @@ def draw_parts(rng: np.random.Generator, kind: str, height: int, width: int) -> 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A photograph, a room with a floor, a sky, a studio or a smooth pattern."""
-    style = rng.choice(
-        ['photo', 'room', 'sky', 'studio', 'smooth'], p=[0.36, 0.26, 0.13, 0.18, 0.07]
-    )
+    style = rng.choice(['photo', 'room', 'sky', 'studio', 'smooth'], p=[0.5, 0.25, 0.1, 0.1, 0.05])
     if style == 'photo':
         names = SCENES if rng.random() < 0.6 else TEXTURES
         scene = crop(rng, names, height, width)
         scene = recolour(rng, scene) if rng.random() < 0.6 else scene
         # Scenes hold objects of their own: out of focus, they cannot be taken for the foreground.
-        focus = [rng.uniform(1.5, 3), rng.uniform(3, 9), 0.0 if names is TEXTURES else 2.0]
-        return blur(scene, rng.choice(focus) * width / 256)
+        return blur(scene, rng.uniform(2, 6) * width / 256)
     if style == 'room':
         return _room(rng, height, width)
     if style == 'sky':
@@ -174,7 +171,8 @@ def _room(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     below = np.zeros((height, width), np.float32)
     below[horizon:] = 1
     wall = _panels(rng, wall, horizon) if rng.random() < 0.6 else wall
-    return blur(blend(wall, floor, blur(below, rng.uniform(0, 2))), rng.uniform(0, 2))
+    room = blend(wall, floor, blur(below, rng.uniform(0, 2)))
+    return blur(room, rng.uniform(1.5, 4) * width / 256)
 
 
 def _panels(rng: np.random.Generator, wall: np.ndarray, floor: int) -> np.ndarray:
@@ -202,14 +200,14 @@ def _panels(rng: np.random.Generator, wall: np.ndarray, floor: int) -> np.ndarra
 def distractors(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
     """The scene with a few things behind the object: out of focus, small or at the border."""
     height, width = scene.shape[:2]
-    for _ in range(int(rng.choice([0, 1, 2, 4], p=[0.35, 0.3, 0.2, 0.15]))):
+    for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.4, 0.3, 0.2, 0.1]))):
         kind = str(rng.choice(list(KINDS)))
         shape = place(KINDS[kind].draw(rng), rng, height, width, 0.5, (0.15, 0.6))
         coverage = area_average(rasterise(shape, height, width) > 0)
         shift = rng.choice([-1, 1], 2) * rng.uniform(0.15, 0.6, 2) * [width, height]
         move = np.float32([[1, 0, shift[0]], [0, 1, shift[1]]])
         coverage = cv2.warpAffine(coverage, move, (width, height))
-        coverage = blur(coverage, rng.uniform(2, 7) * width / 256) * rng.uniform(0.5, 1)
+        coverage = blur(coverage, rng.uniform(4, 9) * width / 256) * rng.uniform(0.5, 1)
         scene = blend(scene, blend(colour(rng), colour(rng), ramp(rng, height, width)), coverage)
     return scene
 
@@ -236,7 +234,7 @@ def cast_shadow(
 def paint(rng: np.random.Generator, parts: np.ndarray, scene: np.ndarray) -> np.ndarray:
     """Materials on the parts: plain, graded, clouded or photographic; [H, W, 3].
 
-    Most parts differ from what is behind them; some (15 %) may be camouflaged.
+    Most parts differ from what is behind them; some (5 %) may be camouflaged.
     """
     total = area_average(parts > 0)
     height, width = total.shape
@@ -257,7 +255,10 @@ def paint(rng: np.random.Generator, parts: np.ndarray, scene: np.ndarray) -> np.
             }[str(style)]()
             material = blend(tint, other, weight)
         coverage = area_average(parts == part)
-        if rng.random() < 0.85:
+        # In focus, a surface shows a texture finer than anything left of what is behind it.
+        texture = fractal(rng, height, width, int(rng.integers(24, 64))) - 0.5
+        material = material * (1 + rng.uniform(0.3, 0.8) * texture)[..., None]
+        if rng.random() < 0.95:
             material = stand_out(rng, material, scene, coverage)
         surface += material * coverage[..., None]
     return surface / np.maximum(total, 1e-3)[..., None]
@@ -299,7 +300,7 @@ def stand_out(
     near = cv2.dilate(alpha, np.ones((size, size), np.uint8)) - alpha
     inside = cv2.mean(surface * alpha[..., None])[:3] / np.float32(max(alpha.mean(), 1e-6))
     around = cv2.mean(scene * near[..., None])[:3] / np.float32(max(near.mean(), 1e-6))
-    wanted = rng.uniform(0.05, 0.3)
+    wanted = rng.uniform(0.15, 0.35)
     if np.abs(inside - around).max() > wanted:
         return surface
     level = float(around @ LUMA)
@@ -312,7 +313,7 @@ def stand_out(
 def haze(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """The image behind translucent clutter: bokeh discs, streaks of light, mist."""
     height, width = image.shape[:2]
-    style = rng.choice(['none', 'bokeh', 'streaks', 'mist'], p=[0.6, 0.15, 0.15, 0.1])
+    style = rng.choice(['none', 'bokeh', 'streaks', 'mist'], p=[0.7, 0.1, 0.1, 0.1])
     if style == 'none':
         return image
     if style == 'mist':
@@ -345,6 +346,6 @@ def camera(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
         )
     image = image * (1 + rng.normal(0, 0.05, 3)).astype(np.float32)
     image = np.clip(image, 0, 1) ** np.float32(rng.uniform(0.75, 1.3))
-    image = blur(image, rng.uniform(0, 0.8))
-    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, 0.025))
+    image = blur(image, rng.uniform(0, 0.5))
+    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, 0.012))
     return image + noise

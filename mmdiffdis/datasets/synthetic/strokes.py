@@ -13,8 +13,8 @@ import numpy as np
 
 # 4 x 4 samples per pixel: 17 grey levels on an edge.
 SUPERSAMPLE = 4
-# Thinner lines would vanish when a mask is thresholded at 0.5.
-MIN_WIDTH_PIXELS = 1.3
+# Thinner lines would be grey all over, with no pixel that is the object's alone.
+MIN_WIDTH_PIXELS = 2.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""tools/dataset_converters/encode_latents.py and LatentDataset: latents in place of pictures."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_config
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmseg.registry import DATASETS, MODELS
+from safetensors.torch import load_file, save_file
+from test_train import train
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'encode_latents.py'
+SPEC = importlib.util.spec_from_file_location('encode_latents', TOOL)
+tool = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tool)
+
+CONFIG = """
+custom_imports = dict(imports=['mmdiffdis'])
+default_scope = 'mmseg'
+model = {model}
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='DIS5KDataset',
+        data_root='set',
+        subset='DIS-TR',
+        pipeline=[
+            dict(type='LoadDISImage'),
+            dict(type='LoadDISAnnotations'),
+            dict(type='GenerateDISEdge'),
+            dict(type='RandomFlip', prob={flip}),
+            dict(type='DISResize', scale=(64, 64)),
+            dict(type='PackDISInputs'),
+        ],
+    ),
+)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2))
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch, write_set):
+    """Writes a config of three pairs in the current folder and returns its path."""
+    write_set(tmp_path / 'set', 'DIS-TR', stems=('a', 'b', 'c'))
+    monkeypatch.chdir(tmp_path)
+
+    def write(flip: float = 0.0, **changes) -> Path:
+        torch.manual_seed(0)
+        torch.save(dict(state_dict=MODELS.build(tiny_config(**changes)).state_dict()), 'start.pth')
+        init_cfg = dict(type='Pretrained', checkpoint='start.pth')
+        path = tmp_path / 'pictures.py'
+        path.write_text(CONFIG.format(model=tiny_config(init_cfg=init_cfg, **changes), flip=flip))
+        return path
+
+    return write
+
+
+def losses(model, batch) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    data = model.data_preprocessor(batch, training=True)
+    return model(**data, mode='loss')
+
+
+@pytest.mark.parametrize('edge', [True, False])
+def test_losses_of_latents_are_those_of_pictures(config, edge):
+    # v, for an error in epsilon counts 14.6 times, and latents are rounded to float16.
+    scheduler = dict(prediction_type='v_prediction')
+    path = config(edge=edge, data_preprocessor=dict(cutmix=None), scheduler=scheduler)
+    tool.main([str(path), '--out', 'out/latents.safetensors', '--workers', '0'])
+    settings = Config.fromfile(path)
+    model = MODELS.build(settings.model)
+    model.init_weights()
+    model.noise = torch.zeros_like  # drawn in memory's order, which may be another
+    pictures = DATASETS.build(settings.train_dataloader.dataset)
+    latents = DATASETS.build(dict(type='LatentDataset', latent_file='out/latents.safetensors'))
+    assert len(latents) == len(pictures) == 3
+    expected, found = (
+        losses(model, pseudo_collate([data[0], data[2]])) for data in (pictures, latents)
+    )
+    assert set(found) == ({'loss_mask', 'loss_edge'} if edge else {'loss_mask'})
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=0.02, atol=0)
+
+
+def test_each_pass_is_augmented_anew_and_repeats_per_seed(config, capsys):
+    path = config(flip=0.5)
+    for name in ('one', 'two'):
+        tool.main([str(path), '--out', f'{name}.safetensors', '--passes', '4', '--workers', '0'])
+    assert '12 pairs of image and truths in one.safetensors' in capsys.readouterr().out
+    one, two = load_file('one.safetensors'), load_file('two.safetensors')
+    assert set(one) == {'image_0', 'image_1', 'image_2', 'image_3', 'mask', 'edge'}
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    views = one['image_0'].view(4, 3, -1).float()
+    assert any(not torch.equal(views[0], view) for view in views[1:])
+
+
+def test_training_reads_them(config, monkeypatch):
+    path = config(data_preprocessor=dict(cutmix=None))
+    tool.main([str(path), '--out', 'latents.safetensors', '--workers', '0'])
+    (path.parent / 'latents.py').write_text(
+        "_base_ = './pictures.py'\n"
+        'train_dataloader = dict(dataset=dict(\n'
+        "    _delete_=True, type='LatentDataset', latent_file='latents.safetensors'))\n"
+    )
+    train(monkeypatch, path.parent / 'latents.py')
+    assert Path('work_dirs/latents/iter_2.pth').is_file()
+
+
+def test_latents_are_never_mixed(config, tiny):
+    tool.main([str(config()), '--out', 'latents.safetensors', '--workers', '0'])
+    latents = DATASETS.build(dict(type='LatentDataset', latent_file='latents.safetensors'))
+    with pytest.raises(ValueError, match='expected model.data_preprocessor.cutmix=None'):
+        losses(tiny(), pseudo_collate([latents[0]]))
+
+
+def test_errors_name_the_file_and_the_tool(tmp_path, config):
+    path = tmp_path / 'latents.safetensors'
+    build = dict(type='LatentDataset', latent_file=str(path))
+    with pytest.raises(FileNotFoundError, match='no file .*latents.safetensors; write it with'):
+        DATASETS.build(build)
+    path.write_bytes(b'not a file of tensors')
+    with pytest.raises(ValueError, match='no whole safetensors file .*encode_latents.py'):
+        DATASETS.build(build)
+    save_file({'weight': torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"has no \['image_0', 'mask'\]"):
+        DATASETS.build(build)
+    with pytest.raises(SystemExit, match='--passes 0: expected at least one'):
+        tool.main([str(config()), '--out', 'x.safetensors', '--passes', '0'])
