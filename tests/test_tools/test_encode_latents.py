@@ -109,7 +109,7 @@ def test_training_reads_them(config, monkeypatch):
         'train_dataloader = dict(dataset=dict(\n'
         "    _delete_=True, type='LatentDataset', latent_file='latents.safetensors'))\n"
     )
-    train(monkeypatch, path.parent / 'latents.py')
+    train(monkeypatch, path.parent / 'latents.py', '--amp')  # whose autocast knows no float16
     assert Path('work_dirs/latents/iter_2.pth').is_file()
 
 
