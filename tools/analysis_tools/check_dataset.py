@@ -132,7 +132,8 @@ def draw_histograms(results: dict[str, dict], path: Path) -> None:
     image_axes.set(title='image levels', xlabel='grey level', ylabel='share of pixels')
     mask_axes.set(title='mask levels', xlabel='level', ylabel='share of pixels', yscale='log')
     size_axes.set(title='sizes', xlabel='width', ylabel='height')
-    mask_axes.legend()
+    if mask_axes.lines:
+        mask_axes.legend()
     figure.savefig(path, dpi=120)
 
 

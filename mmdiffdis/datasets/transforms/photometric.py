@@ -52,7 +52,8 @@ class DISColorJitter(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Enhance ``results['img']`` (uint8 BGR)."""
         brightness, contrast, color, sharpness = self._draw()
-        image = cv2.convertScaleAbs(results['img'], alpha=brightness, beta=_FLOOR)
+        image = np.ascontiguousarray(results['img'])  # OpenCV takes longer on views than to copy
+        image = cv2.convertScaleAbs(image, alpha=brightness, beta=_FLOOR)
         # Pillow's contrast pivots on the rounded mean of the grey image
         mean = round(cv2.mean(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))[0])
         image = cv2.addWeighted(image, contrast, image, 0, (1 - contrast) * mean + _FLOOR)
