@@ -73,7 +73,7 @@ class DIS5KDataset(BaseSegDataset):
                 'these are no clean sets of image and mask pairs:\n  '
                 + '\n  '.join(problems)
                 + '\nAn image and its mask share the file name up to the suffix, and the size; '
-                'rename, replace or move away the files above. '
+                'rename or move away the files above, or replace them. '
                 'tools/analysis_tools/check_dataset.py lists them all.'
             )
         return items

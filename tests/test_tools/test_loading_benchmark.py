@@ -33,9 +33,9 @@ def test_both_ways_give_the_same(tmp_path, capsys):
     for result in written.values():
         assert result['draws'] == 5 and result['rotated'] == 1
         released, ours = (result['mean_and_std'][name] for name in ('released', 'ours'))
-        for kind, tolerance in (('image', 1), ('mask', 0.1), ('edge', 0.2)):
-            np.testing.assert_allclose(released[kind], ours[kind], atol=tolerance)
-            assert result['mean_difference'][kind] < 2 * tolerance
+        for kind, of_mean, of_pixels in (('image', 1, 2), ('mask', 0.1, 0.4), ('edge', 0.2, 0.8)):
+            np.testing.assert_allclose(released[kind], ours[kind], atol=of_mean)
+            assert result['mean_difference'][kind] < of_pixels
         speed = result['images_per_second']
         assert result['ratio'] == pytest.approx(speed['ours'] / speed['released'])
     table = capsys.readouterr().out

@@ -100,10 +100,12 @@ def load_as_released(image_path: str, mask_path: str, drawn: Draw) -> list[np.nd
         maps = [m.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for m in maps]
     width, height = image.size
     left, top = drawn.border[0] // 2, drawn.border[1] // 2
+    if drawn.mirror:  # our pipeline mirrors last: here the same window begins on the other side
+        left = drawn.border[0] - left
     right, bottom = left + width - drawn.border[0], top + height - drawn.border[1]
     maps = [m.crop((left, top, right, bottom)) for m in maps]
     if drawn.angle is not None:
-        # our pipeline mirrors last: the same picture takes the opposite angle here
+        # for the same reason
         angle = -drawn.angle if drawn.mirror else drawn.angle
         maps = [m.rotate(angle, Image.Resampling.BICUBIC) for m in maps]
     enhancers = ('Brightness', 'Contrast', 'Color', 'Sharpness')
