@@ -1,6 +1,6 @@
 """Pictures of masks."""
 
 from .hook import DISPanelHook
-from .panel import cutout, overlay, panel
+from .panel import contact_sheet, cutout, overlay, panel
 
-__all__ = ['DISPanelHook', 'cutout', 'overlay', 'panel']
+__all__ = ['DISPanelHook', 'contact_sheet', 'cutout', 'overlay', 'panel']

@@ -3,11 +3,14 @@
 Images are uint8 [H, W, 3] RGB. Masks and edges are [H, W], uint8 (0-255) or float ([0, 1]).
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 _GAP = 6
 _CAPTION_HEIGHT = 26
+_BORDER = ((0, 4), (3, 3), (0, 0))  # around a pair of a contact sheet
 _PAPER = 255
 _TINT = np.array((255, 40, 90), np.float32)  # rarely met in photographs
 
@@ -46,6 +49,38 @@ def row(parts: dict[str, np.ndarray], max_side: int = 512) -> np.ndarray:
         tiles.append(_captioned(tile, caption))
     gap = np.full((tiles[0].shape[0], _GAP, 3), _PAPER, np.uint8)
     return np.hstack([tiles[0], *(piece for tile in tiles[1:] for piece in (gap, tile))])
+
+
+def contact_sheet(
+    pairs: Sequence[tuple[str, np.ndarray, np.ndarray]], columns: int = 4, side: int = 160
+) -> np.ndarray:
+    """uint8 [H', W', 3]: a grid of (name, image, mask), each image beside its mask under the name.
+
+    Every picture lies in a box of the same size, ``side`` pixels wide, as high as the tallest needs
+    (at most ``side``).
+    """
+    scaled = []
+    for name, image, mask in pairs:
+        scale = side / max(image.shape[:2])
+        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+        parts = [cv2.resize(_as_rgb(p), size, interpolation=cv2.INTER_AREA) for p in (image, mask)]
+        scaled.append((name, parts))
+    height = max(part.shape[0] for _, parts in scaled for part in parts)
+    tiles = []
+    for name, parts in scaled:
+        tile = np.full((height, 2 * side, 3), _PAPER, np.uint8)
+        for left, part in zip((0, side), parts, strict=True):
+            tile[: part.shape[0], left : left + part.shape[1]] = part
+        tiles.append(np.pad(_captioned(tile, name), _BORDER, constant_values=_PAPER))
+    columns = min(columns, len(tiles))
+    tiles += [np.full_like(tiles[0], _PAPER)] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+
+
+def spread(items: Sequence, count: int) -> list:
+    """At most ``count`` of the items, evenly spaced."""
+    count = min(len(items), count)
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

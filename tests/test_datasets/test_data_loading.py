@@ -5,8 +5,16 @@ import pytest
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
-from mmdiffdis.datasets.transforms import GenerateDISEdge, LoadDISAnnotations, LoadDISImage
-from mmdiffdis.datasets.transforms.loading import read_image, to_alpha, to_rgb
+from mmdiffdis.datasets.transforms import GenerateDISEdge, LoadDISAnnotations, LoadDISImage, loading
+from mmdiffdis.datasets.transforms.loading import (
+    _is_plain,
+    read_bgr,
+    read_image,
+    read_rgb,
+    read_size,
+    to_alpha,
+    to_rgb,
+)
 
 ORIENTATION = 0x0112
 
@@ -116,6 +124,79 @@ def test_truncated_file_is_named(tmp_path, suffix):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ValueError, match=rf'half\.{suffix}'):
         LoadDISImage()({'img_path': str(path)})
+
+
+@pytest.mark.parametrize('keep', [0.3, 0.98])
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+def test_opencv_decodes_no_truncated_files(tmp_path, suffix, keep):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    path = tmp_path / f'half.{suffix}'
+    save(Image.fromarray(noise), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(ValueError, match=rf'half\.{suffix}'):
+        read_bgr(str(path))
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'plain'),
+    [
+        ('a.jpg', {'quality': 90}, True),
+        ('a.jpg', {'quality': 90, 'subsampling': 0, 'progressive': True}, True),
+        ('a.png', {}, True),
+        ('a.webp', {}, False),
+        ('a.bmp', {}, False),
+    ],
+)
+def test_what_opencv_decodes_is_what_pillow_decodes(tmp_path, name, options, plain):
+    noise = np.random.default_rng(0).integers(0, 255, (37, 53, 3), np.uint8)
+    path = save(Image.fromarray(noise), tmp_path / name, **options)
+    image = Image.open(path)
+    assert _is_plain(image, (tmp_path / name).read_bytes()) is plain
+    expected = np.array(image.convert('RGB'))[..., ::-1]
+    np.testing.assert_allclose(read_bgr(path).astype(int), expected, atol=1)
+    np.testing.assert_array_equal(read_rgb(path)[..., ::-1], read_bgr(path))
+
+
+def test_orientation_behind_the_pixels_of_a_png(tmp_path, picture):
+    """As some tools write it: Pillow reads it only after decoding."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = tmp_path / 'late.png'
+    save(Image.fromarray(picture), path, exif=exif)
+    content = path.read_bytes()
+    start = content.index(b'eXIf') - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], 'big')
+    path.write_bytes(content[:start] + content[end:-12] + content[start:end] + content[-12:])
+    np.testing.assert_array_equal(read_rgb(str(path)), np.rot90(picture, -1))
+
+
+def test_larger_than_pillows_limit_but_not_than_ours(tmp_path, monkeypatch):
+    path = save(Image.new('L', (40, 30), 7), tmp_path / 'huge.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    assert read_rgb(path).shape == (30, 40, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100, "Pillow's limit stays for others"
+    monkeypatch.setattr(loading, 'MAX_PIXELS', 1199)
+    with pytest.raises(ValueError, match=r'huge\.png.*40x30 pixels are more than'):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif'])
+@pytest.mark.parametrize(('orientation', 'size'), [(1, (6, 4)), (3, (6, 4)), (6, (4, 6))])
+def test_size_is_that_of_the_upright_picture(tmp_path, picture, suffix, orientation, size):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = save(Image.fromarray(picture), tmp_path / f'a.{suffix}', exif=exif)
+    assert read_size(path) == size == read_image(path).size
+
+
+def test_size_of_what_is_no_image(tmp_path):
+    (tmp_path / 'a.png').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'a\.png.*the file is empty'):
+        read_size(tmp_path / 'a.png')
+    (tmp_path / 'b.png').write_bytes(b'text')
+    with pytest.raises(ValueError, match=r'b\.png.*no format that Pillow knows'):
+        read_size(tmp_path / 'b.png')
 
 
 def test_missing_file_stays_a_file_not_found_error(tmp_path):

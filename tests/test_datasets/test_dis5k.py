@@ -3,13 +3,16 @@
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mmengine.config import Config
 from mmengine.dataset import ConcatDataset
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from mmdiffdis.datasets import DIS5KDataset
+from mmdiffdis.datasets import DIS5KDataset, pairing
 
+CONFIG = Path(__file__).parents[2] / 'configs/_base_/datasets/dis5k_1024x1024.py'
 STEMS = ('1#Accessories#1#Bag#38_4ae60c73b6_o', 'a b  c', 'v1.2.final', 'ünï-日本')
 
 
@@ -52,10 +55,12 @@ def test_root_itself_may_hold_the_folders(tmp_path, write_set, subset, monkeypat
     assert DIS5KDataset(data_root='.', subset=subset).get_data_info(0)['subset'] == 'mine'
 
 
-@pytest.mark.parametrize('alias', ['mask', 'masks'])
-def test_other_names_of_the_truth_folder(tmp_path, write_set, alias):
+@pytest.mark.parametrize(
+    ('name', 'alias'), [('gt', 'mask'), ('gt', 'masks'), ('im', 'image'), ('im', 'images')]
+)
+def test_other_names_of_the_folders(tmp_path, write_set, name, alias):
     root = write_set(tmp_path)
-    (root / 'DIS-VD' / 'gt').rename(root / 'DIS-VD' / alias)
+    (root / 'DIS-VD' / name).rename(root / 'DIS-VD' / alias)
     assert len(DIS5KDataset(data_root=root, subset='DIS-VD')) == 3
 
 
@@ -98,6 +103,127 @@ def test_all_problems_are_named_at_once(tmp_path, write_set):
     assert "1 mask(s) without an image: 'gt/b.png'" in message
     assert "1 file(s) whose stem another file has too: 'im/c.png'" in message
     assert 'rename or move away' in message
+
+
+def remake(path: Path, size: tuple[int, int], **options) -> None:
+    Image.new('L', size, 200).save(path, **options)
+
+
+# How to break the pair 'b' of a good set, and what the message says.
+BREAKAGES = {
+    'missing mask': (lambda im, gt: gt.unlink(), r"1 image\(s\) without a mask: 'im/b\.jpg'"),
+    'missing image': (lambda im, gt: im.unlink(), r"1 mask\(s\) without an image: 'gt/b\.png'"),
+    'duplicate mask': (
+        lambda im, gt: remake(gt.with_suffix('.tif'), (56, 40)),
+        r"1 file\(s\) whose stem another file has too: 'gt/b\.tif'",
+    ),
+    'empty image': (lambda im, gt: im.write_bytes(b''), r"1 empty file\(s\): 'im/b\.jpg'"),
+    'empty mask': (lambda im, gt: gt.write_bytes(b''), r"1 empty file\(s\): 'gt/b\.png'"),
+    'text called .png': (
+        lambda im, gt: gt.write_text('mask'),
+        r"1 unreadable file\(s\): 'gt/b\.png' \(no image\)",
+    ),
+    'header cut': (
+        lambda im, gt: im.write_bytes(im.read_bytes()[:8]),
+        r"1 unreadable file\(s\): 'im/b\.jpg'",
+    ),
+    'other size': (
+        lambda im, gt: remake(gt, (56, 41)),
+        r"1 mask\(s\) of another size than their image: 'gt/b\.png' \(56x41, its image 56x40\)",
+    ),
+    'turned': (lambda im, gt: remake(gt, (40, 56)), r'40x56, its image 56x40'),
+    'turned by EXIF only': (lambda im, gt: remake(gt, (56, 40), exif=turned()), '40x56'),
+    'folder called .png': (
+        lambda im, gt: (gt.unlink(), gt.mkdir()),
+        r"1 folder\(s\) or broken link\(s\) named like an image: 'gt/b\.png'",
+    ),
+    'broken link': (
+        lambda im, gt: (gt.unlink(), gt.symlink_to('gone.png')),
+        r"1 folder\(s\) or broken link\(s\) named like an image: 'gt/b\.png'",
+    ),
+}
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+@pytest.mark.parametrize('name', BREAKAGES)
+def test_broken_sets_fail_at_the_start(tmp_path, write_set, name):
+    root = write_set(tmp_path)
+    do, message = BREAKAGES[name]
+    do(root / 'DIS-VD' / 'im' / 'b.jpg', root / 'DIS-VD' / 'gt' / 'b.png')
+    with pytest.raises(ValueError, match=message):
+        DIS5KDataset(data_root=root, subset='DIS-VD')
+
+
+def test_unreadable_permissions_are_named(tmp_path, write_set, monkeypatch):
+    """By a stand-in for `open`, since root may read everything."""
+    root = write_set(tmp_path)
+
+    def deny(path):
+        if path.name == 'b.png':
+            raise PermissionError(13, 'Permission denied', str(path))
+        return 56, 40
+
+    monkeypatch.setattr(pairing, 'read_size', deny)
+    with pytest.raises(
+        ValueError, match=r"1 unreadable file\(s\): 'gt/b\.png' \(Permission denied"
+    ):
+        DIS5KDataset(data_root=root, subset='DIS-VD')
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda im, gt: remake(gt, (56, 40)),
+        lambda im, gt: Image.new('L', (56, 40)).save(gt),
+        lambda im, gt: (remake(im, (1, 1)), remake(gt, (1, 1))),
+        lambda im, gt: Image.new('RGBA', (56, 40), (90, 90, 90, 0)).save(gt),
+        lambda im, gt: Image.new('RGB', (56, 40), (90, 90, 90)).save(gt),
+        lambda im, gt: (remake(im, (56, 40), exif=turned()), remake(gt, (40, 56))),
+        lambda im, gt: (remake(im, (40, 56)), remake(gt, (56, 40), exif=turned())),
+        lambda im, gt: im.rename(im.with_suffix('.JPG')),
+    ],
+)
+def test_unusual_pairs_are_taken_and_train(tmp_path, write_set, make):
+    """All foreground, all background, one pixel, alpha, RGB, EXIF on one side, capital suffix."""
+    root = write_set(tmp_path)
+    make(root / 'DIS-VD' / 'im' / 'b.jpg', root / 'DIS-VD' / 'gt' / 'b.png')
+    pipeline = Config.fromfile(CONFIG).train_pipeline
+    dataset = DIS5KDataset(data_root=root, subset='DIS-VD', pipeline=pipeline)
+    for seed in range(4):
+        np.random.seed(seed)
+        packed = dataset[1]
+        assert packed['inputs'].shape == (3, 1024, 1024)
+        alpha = packed['data_samples'].gt_alpha.data
+        assert alpha.shape == (1, 1024, 1024) and 0 <= alpha.min() <= alpha.max() <= 1
+
+
+def test_orientation_behind_the_pixels_is_no_false_alarm(tmp_path, write_set):
+    root = write_set(tmp_path)
+    mask = root / 'DIS-VD' / 'gt' / 'b.png'
+    remake(mask, (40, 56), exif=turned())
+    content = mask.read_bytes()
+    start = content.index(b'eXIf') - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], 'big')
+    mask.write_bytes(content[:start] + content[end:-12] + content[start:end] + content[-12:])
+    assert len(DIS5KDataset(data_root=root, subset='DIS-VD')) == 3
+
+
+def test_problems_of_all_subsets_are_named_at_once(tmp_path, write_set):
+    for subset in ('DIS-TE1', 'DIS-TE2'):
+        folder = write_set(tmp_path, subset) / subset
+        (folder / 'gt' / 'b.png').unlink()
+    with pytest.raises(ValueError, match=r"DIS-TE1': 1 image\(s\)[^\0]*DIS-TE2': 1 image\(s\)"):
+        DIS5KDataset(data_root=tmp_path, subset=['DIS-TE1', 'DIS-TE2'])
+
+
+def test_subset_named_twice(tmp_path):
+    with pytest.raises(ValueError, match='expected each name once'):
+        DIS5KDataset(data_root=tmp_path, subset=['DIS-TE1', 'DIS-TE1'])
 
 
 def test_long_lists_are_counted_and_cut(tmp_path, write_set):

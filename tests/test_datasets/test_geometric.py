@@ -48,6 +48,21 @@ def test_resize_is_pillows_bilinear_for_image_and_soft_fields(results):
     assert_aligned(resized, tolerance=1.01 / 255)
 
 
+@pytest.mark.parametrize('keep_ratio', [False, True])
+def test_torch_resizes_like_pillow_within_a_level(results, keep_ratio):
+    results |= {key: results[key][:, ::-1] for key in ('img', *results['seg_fields'])}  # mirrored
+    expected = DISResize(scale=(31, 20), keep_ratio=keep_ratio)(dict(results))
+    resized = DISResize(scale=(31, 20), keep_ratio=keep_ratio, backend='torch')(dict(results))
+    assert resized['img'].dtype == np.uint8
+    np.testing.assert_allclose(resized['img'].astype(int), expected['img'], atol=1)
+    for key in ('gt_alpha', 'gt_edge_map'):
+        np.testing.assert_allclose(resized[key], expected[key], atol=1e-5)
+    np.testing.assert_array_equal(resized['gt_seg_map'], expected['gt_seg_map'])
+    for key in ('img_shape', 'scale_factor', 'keep_ratio'):
+        np.testing.assert_allclose(resized[key], expected[key])
+    assert_aligned(resized, tolerance=1.01 / 255)
+
+
 def test_resize_keeps_the_amount_of_foreground(results):
     before = results['gt_alpha'].mean()
     np.testing.assert_allclose(DISResize(scale=(20, 15))(results)['gt_alpha'].mean(), before, 0.02)
@@ -123,6 +138,22 @@ def test_rotation_is_the_drawn_angle(results):
     np.testing.assert_array_equal(rotated['img'], np.array(image))
 
 
+def test_rotation_by_opencv_is_pillows_but_for_the_kernel(results):
+    smooth = np.hypot(*np.mgrid[-30:30, -40:40]) / 50
+    results['gt_alpha'] = np.cos(smooth).astype(np.float32)
+    results['img'] = np.dstack([np.rint(results['gt_alpha'] * 255).astype(np.uint8)] * 3)
+    rotated = {}
+    for backend in ('pillow', 'cv2'):
+        np.random.seed(5)
+        rotated[backend] = DISRandomRotate(prob=1.0, backend=backend)(dict(results))
+    inner = slice(15, -15)  # away from the black corners
+    for key, tolerance in (('img', 1.51), ('gt_alpha', 1e-3), ('gt_seg_map', 0)):
+        ours, pillows = (rotated[backend][key][inner, inner] for backend in ('cv2', 'pillow'))
+        assert (np.abs(ours.astype(float) - pillows) > tolerance).mean() < 0.01, key
+    assert rotated['cv2']['gt_alpha'][0, 0] == 0 and rotated['cv2']['img'][0, 0].max() == 0
+    assert not np.array_equal(rotated['cv2']['img'][inner, inner], results['img'][inner, inner])
+
+
 def test_rotation_happens_with_its_probability(results):
     np.random.seed(0)
     transform = DISRandomRotate(prob=0.2)
@@ -136,6 +167,8 @@ def test_rotation_happens_with_its_probability(results):
         (lambda: DISRandomCenterCrop(0), '`max_border` is 0, expected at least 1'),
         (lambda: DISRandomRotate(prob=2), '`prob` is 2, expected a probability'),
         (lambda: DISRandomRotate(degree=0), '`degree` is 0, expected a positive'),
+        (lambda: DISRandomRotate(backend='torch'), "`backend` is 'torch', expected one of"),
+        (lambda: DISResize(8, backend='cv2'), "`backend` is 'cv2', expected one of"),
     ],
 )
 def test_impossible_settings(make, message):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance
 
 from mmdiffdis.datasets.transforms import DISColorJitter
 
@@ -56,6 +57,17 @@ def test_sharpness_moves_away_from_the_smoothed_image(image):
     inner = image[1:-1, 1:-1]
     expected = np.clip(smooth + 3.0 * (inner - smooth), 0, 255)
     np.testing.assert_allclose(jitter(image, sharpness=3.0)[1:-1, 1:-1], expected, atol=3)
+
+
+def test_levels_are_those_of_pillow_on_average(image):
+    """Pillow cuts off fractions after each of the four steps: 2 levels in all, were we to round."""
+    factors = {'brightness': 0.83, 'contrast': 0.91, 'color': 0.77, 'sharpness': 1.37}
+    expected = Image.fromarray(image[..., ::-1])
+    for name, factor in factors.items():
+        expected = getattr(ImageEnhance, name.title())(expected).enhance(factor)
+    difference = jitter(image, **factors)[1:-1, 1:-1].astype(int)
+    difference -= np.array(expected)[1:-1, 1:-1, ::-1]
+    assert np.abs(difference).max() <= 3 and abs(difference.mean()) < 0.4
 
 
 def test_factors_follow_numpys_seed(image):

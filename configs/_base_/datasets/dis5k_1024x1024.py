@@ -7,11 +7,12 @@ train_pipeline = [
     dict(type='LoadDISImage'),
     dict(type='LoadDISAnnotations'),
     dict(type='GenerateDISEdge'),
-    dict(type='RandomFlip', prob=0.5),
     dict(type='DISRandomCenterCrop', max_border=30),
-    dict(type='DISRandomRotate', prob=0.2, degree=15),
+    dict(type='DISRandomRotate', prob=0.2, degree=15, backend='cv2'),
     dict(type='DISColorJitter'),
-    dict(type='DISResize', scale=scale),
+    dict(type='DISResize', scale=scale, backend='torch'),
+    # Last, where it costs least; a window, an angle and their mirror images are equally likely.
+    dict(type='RandomFlip', prob=0.5),
     dict(type='PackDISInputs'),
 ]
 test_pipeline = [

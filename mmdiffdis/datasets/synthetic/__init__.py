@@ -5,6 +5,6 @@ and its mask) -> writer (a set on disk in DIS5K's layout).
 """
 
 from .scene import KINDS, SPLITS, Sample, draw_sample
-from .writer import contact_sheet, write_dataset
+from .writer import write_dataset
 
-__all__ = ['KINDS', 'SPLITS', 'Sample', 'contact_sheet', 'draw_sample', 'write_dataset']
+__all__ = ['KINDS', 'SPLITS', 'Sample', 'draw_sample', 'write_dataset']

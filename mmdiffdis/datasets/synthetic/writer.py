@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,14 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import skimage
+from PIL import Image
 from tqdm import tqdm
+
+from mmdiffdis.visualization.panel import contact_sheet, spread
 
 from .scene import SPLITS, Sample, draw_sample
 
 JPEG_QUALITY = 95
 MIN_SIDE = 32
 CONTACT_SHEET_PAIRS = 48
-CONTACT_SHEET_SIDE = 160
 RECORD = 'synthetic_dis.json'
 
 
@@ -79,13 +80,10 @@ def write_dataset(
             chunk = max(1, min(8, len(jobs) // (4 * processes)))
             stems = list(bar(pool.map(work, jobs, chunksize=chunk)))
 
-    sheet = contact_sheet(
-        [
-            read_sample(out, split, stem)
-            for (split, _), stem in _spread(list(zip(jobs, stems, strict=True)))
-        ]
-    )
-    cv2.imwrite(str(out / 'contact_sheet.jpg'), sheet)
+    chosen = spread(list(zip(jobs, stems, strict=True)), CONTACT_SHEET_PAIRS)
+    samples = [read_sample(out, split, stem) for (split, _), stem in chosen]
+    sheet = contact_sheet([(s.stem, s.image[..., ::-1], s.mask) for s in samples])
+    Image.fromarray(sheet).save(out / 'contact_sheet.jpg', quality=JPEG_QUALITY)
     return out
 
 
@@ -94,24 +92,6 @@ def read_sample(out: Path, split: str, stem: str) -> Sample:
     image = cv2.imread(str(out / split / 'im' / f'{stem}.jpg'), cv2.IMREAD_COLOR)
     mask = cv2.imread(str(out / split / 'gt' / f'{stem}.png'), cv2.IMREAD_GRAYSCALE)
     return Sample(image, mask, stem.split('#', 1)[1], stem)
-
-
-def contact_sheet(samples: Sequence[Sample], columns: int = 4) -> np.ndarray:
-    """A grid of image | mask pairs with their names, uint8 BGR."""
-    side = CONTACT_SHEET_SIDE
-    tiles = []
-    for sample in samples:
-        pair = np.hstack([sample.image, cv2.cvtColor(sample.mask, cv2.COLOR_GRAY2BGR)])
-        height = max(1, round(side * 2 * pair.shape[0] / pair.shape[1]))
-        pair = cv2.resize(pair, (2 * side, height), interpolation=cv2.INTER_AREA)
-        tile = cv2.copyMakeBorder(pair, 18, 4, 3, 3, cv2.BORDER_CONSTANT, value=(245, 245, 245))
-        cv2.putText(
-            tile, sample.stem, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (20, 20, 20), 1, cv2.LINE_AA
-        )
-        tiles.append(tile)
-    columns = min(columns, len(tiles))
-    tiles += [np.full_like(tiles[0], 245)] * (-len(tiles) % columns)
-    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
 
 
 def _draw_and_write(out: Path, seed: int, size: tuple[int, int], job: tuple[str, int]) -> str:
@@ -151,12 +131,6 @@ def _clear(out: Path, overwrite: bool) -> None:
         )
     for path in earlier:
         path.unlink()
-
-
-def _spread(items: list) -> list:
-    """At most CONTACT_SHEET_PAIRS of the items, evenly spaced."""
-    count = min(len(items), CONTACT_SHEET_PAIRS)
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _check(

@@ -4,12 +4,18 @@ Cropping and flipping need nothing special: mmseg's RandomFlip and RandomCrop wo
 ``seg_fields``.
 """
 
+from typing import Literal
+
+import cv2
+import mmcv
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import Resize
 from mmseg.registry import TRANSFORMS
 from PIL import Image
+from torch.nn.functional import interpolate
 
 _NEAREST = Image.Resampling.NEAREST
 _BILINEAR = Image.Resampling.BILINEAR
@@ -30,6 +36,11 @@ class DISResize(Resize):
         scale: (width, height), or one number for both.
         scale_factor: factor(s) instead of ``scale``.
         keep_ratio: whether ``scale`` is a bound instead of the exact size.
+        backend: ``'pillow'``, or ``'torch'``: the same filter, several times as fast, with other
+            roundings (up to one grey level of an image).
+
+    Raises:
+        ValueError: if there is no such backend.
     """
 
     def __init__(
@@ -37,18 +48,56 @@ class DISResize(Resize):
         scale: int | tuple[int, int] | None = None,
         scale_factor: float | tuple[float, float] | None = None,
         keep_ratio: bool = False,
+        backend: Literal['pillow', 'torch'] = 'pillow',
     ) -> None:
         super().__init__(
-            scale, scale_factor, keep_ratio, backend='pillow', interpolation='bilinear'
+            scale,
+            scale_factor,
+            keep_ratio,
+            backend=_known_backend(backend, ('pillow', 'torch')),
+            interpolation='bilinear',
         )
+
+    def _resize_img(self, results: dict) -> None:
+        if self.backend == 'pillow':
+            super()._resize_img(results)
+            return
+        height, width = results['img'].shape[:2]
+        size = results['scale']
+        if self.keep_ratio:
+            size = mmcv.rescale_size((width, height), size)
+        results['img'] = _resize_with_torch(results['img'], size)
+        results['img_shape'] = results['img'].shape[:2]
+        results['scale_factor'] = (size[0] / width, size[1] / height)
+        results['keep_ratio'] = self.keep_ratio
 
     def _resize_seg(self, results: dict) -> None:
         height, width = results['img_shape']
         for key in results.get('seg_fields', []):
-            if results.get(key) is not None:
-                how = _BILINEAR if _is_soft(results[key]) else _NEAREST
-                field = Image.fromarray(results[key]).resize((width, height), how)
-                results[key] = np.array(field)
+            field = results.get(key)
+            if field is None:
+                continue
+            if self.backend == 'torch' and _is_soft(field):
+                results[key] = _resize_with_torch(field, (width, height))
+            else:
+                how = _BILINEAR if _is_soft(field) else _NEAREST
+                results[key] = np.array(Image.fromarray(field).resize((width, height), how))
+
+
+def _resize_with_torch(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image [H, W, 3] or a field [H, W] at the size (width, height)."""
+    if min(array.strides) < 0:  # a mirrored view, which torch does not take
+        array = np.ascontiguousarray(array)
+    image = torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1)
+    image = interpolate(image[None], size[::-1], mode='bilinear', antialias=True)[0]
+    image = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    return image if array.ndim == 3 else image[..., 0]
+
+
+def _known_backend(backend: str, known: tuple[str, ...]) -> str:
+    if backend not in known:
+        raise ValueError(f"`backend` is '{backend}', expected one of {list(known)}.")
+    return backend
 
 
 @TRANSFORMS.register_module()
@@ -98,15 +147,26 @@ class DISRandomRotate(BaseTransform):
     Args:
         prob: how often.
         degree: angle is uniform in [-degree, degree].
+        backend: ``'pillow'``, or ``'cv2'``: several times as fast, images bilinear too. Where they
+            are halved or more afterwards, hardly a difference remains.
+
+    Raises:
+        ValueError: for what is no probability, no angle or no backend.
     """
 
-    def __init__(self, prob: float = 0.2, degree: float = 15) -> None:
+    def __init__(
+        self,
+        prob: float = 0.2,
+        degree: float = 15,
+        backend: Literal['pillow', 'cv2'] = 'pillow',
+    ) -> None:
         if not 0 <= prob <= 1:
             raise ValueError(f'`prob` is {prob}, expected a probability in [0, 1].')
         if degree <= 0:
             raise ValueError(f'`degree` is {degree}, expected a positive angle.')
         self.prob = prob
         self.degree = degree
+        self.backend = _known_backend(backend, ('pillow', 'cv2'))
 
     @cache_randomness
     def _draw(self) -> float | None:
@@ -119,11 +179,27 @@ class DISRandomRotate(BaseTransform):
         angle = self._draw()
         if angle is None:
             return results
-        results['img'] = np.array(Image.fromarray(results['img']).rotate(angle, _BICUBIC))
+        rotate = _rotate_with_cv2 if self.backend == 'cv2' else _rotate_with_pillow
+        results['img'] = rotate(results['img'], angle, _BICUBIC)
         for key in results.get('seg_fields', []):
             how = _BILINEAR if _is_soft(results[key]) else _NEAREST
-            results[key] = np.array(Image.fromarray(results[key]).rotate(angle, how))
+            results[key] = rotate(results[key], angle, how)
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(prob={self.prob}, degree={self.degree})'
+        return (
+            f'{type(self).__name__}(prob={self.prob}, degree={self.degree}, '
+            f"backend='{self.backend}')"
+        )
+
+
+def _rotate_with_pillow(array: np.ndarray, angle: float, how: Image.Resampling) -> np.ndarray:
+    return np.array(Image.fromarray(array).rotate(angle, how))
+
+
+def _rotate_with_cv2(array: np.ndarray, angle: float, how: Image.Resampling) -> np.ndarray:
+    flags = cv2.INTER_NEAREST if how == _NEAREST else cv2.INTER_LINEAR
+    height, width = array.shape[:2]
+    # Pillow counts from a pixel's corner, OpenCV from its centre
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
+    return cv2.warpAffine(array, matrix, (width, height), flags=flags)

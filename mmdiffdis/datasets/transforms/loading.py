@@ -1,6 +1,12 @@
 """Loading of images and soft masks of every kind that people keep them in, and the edge target."""
 
 import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import mmengine.fileio as fileio
@@ -17,23 +23,80 @@ _LARGEST_CLASS_INDEX = 15
 _LOSSY_FORMATS = ('JPEG', 'MPO', 'WEBP')
 
 
+# Larger pictures are refused; Pillow's own limit, about a third of this, is a guard for web servers
+# and stops at drawings that people do segment. 500 megapixels are 2 GB as one float32 mask.
+MAX_PIXELS = 500_000_000
+# Pillow's limit is a global variable.
+_PILLOW_LIMIT = threading.Lock()
+
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+_TIFF_SIZE = (256, 257)
+
+
 def read_image(path: str, backend_args: dict | None = None) -> Image.Image:
     """First frame of an image file, decoded and upright (EXIF orientation applied).
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is empty, truncated or no image; the message names it.
+        ValueError: if it is empty, truncated, no image or of more than ``MAX_PIXELS``; the message
+            names it.
     """
     content = fileio.get(path, backend_args=backend_args)
+    with _named(path, content):
+        return _upright(_open(io.BytesIO(content)))
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) of the upright picture, from the file's header wherever that tells.
+
+    Raises:
+        OSError: if the file cannot be opened.
+        ValueError: if it is empty or no image; the message names it.
+    """
+    with open(path, 'rb') as file, _named(path, file):
+        image = _open(file)
+        # PNG may keep its orientation behind the pixels: reading it decodes the whole picture
+        late = image.format == 'PNG' and not {'exif', 'xmp'} & image.info.keys()
+        sideways = not late and image.getexif().get(_ORIENTATION) in _SIDEWAYS
+        size = image.size
+        if image.format == 'TIFF':  # whose `size` is upright in some versions of Pillow
+            size = tuple(image.tag_v2[tag] for tag in _TIFF_SIZE)
+        return size[::-1] if sideways else size
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """``Image.open`` with ``MAX_PIXELS`` in place of Pillow's limit."""
+    with _PILLOW_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(
+            f'its {image.width}x{image.height} pixels are more than {MAX_PIXELS // 10**6} million; '
+            'scale it down'
+        )
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    upright.format = image.format  # lost in the transposition; masks need it
+    return upright
+
+
+@contextmanager
+def _named(path: str | Path, content: bytes | BinaryIO) -> Iterator[None]:
+    """Whatever is raised inside becomes a ``ValueError`` that names the file."""
     try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        upright.format = image.format  # lost in the transposition; masks need it
-        return upright
+        yield
     # Pillow's decoders raise nearly anything on damaged data: OSError, SyntaxError, struct.error
     except Exception as error:
-        if not content:
+        is_bytes = isinstance(content, bytes)
+        if not (len(content) if is_bytes else os.fstat(content.fileno()).st_size):
             reason = 'the file is empty'
         elif isinstance(error, UnidentifiedImageError):
             reason = 'no format that Pillow knows'
@@ -43,6 +106,55 @@ def read_image(path: str, backend_args: dict | None = None) -> Image.Image:
             f"cannot read '{path}' as an image ({reason}). Replace the file or take it out of the "
             'folder.'
         ) from error
+
+
+def read_bgr(path: str, backend_args: dict | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] in BGR order: ``to_rgb`` of ``read_image``, with the channels reversed.
+
+    Whole, upright 8-bit colour JPEGs and PNGs, which is nearly all of them, are decoded by OpenCV:
+    the same pixels without Pillow's copies.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: as ``read_image`` and ``to_rgb``; it names the file.
+    """
+    content = fileio.get(path, backend_args=backend_args)
+    with _named(path, content):
+        image = _open(io.BytesIO(content))
+        if _is_plain(image, content):
+            how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            bgr = cv2.imdecode(np.frombuffer(content, np.uint8), how)
+            if bgr is not None:
+                return bgr
+        image = _upright(image)
+    try:
+        return cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2BGR)
+    except ValueError as error:
+        raise ValueError(f"cannot use the image '{path}': {error}") from error
+
+
+def read_rgb(path: str, backend_args: dict | None = None) -> np.ndarray:
+    """``read_bgr`` in RGB order."""
+    return cv2.cvtColor(read_bgr(path, backend_args), cv2.COLOR_BGR2RGB)
+
+
+def _is_plain(image: Image.Image, content: bytes) -> bool:
+    """Whether OpenCV is sure to decode the file as Pillow does: whole, upright, opaque, 8 bits.
+
+    OpenCV fills up what is missing of a truncated file without a word, so that its end must be
+    where it belongs.
+    """
+    if image.mode != 'RGB' or 'transparency' in image.info:
+        return False
+    if image.format == 'JPEG':
+        return content.endswith(b'\xff\xd9') and image.getexif().get(_ORIENTATION, 1) == 1
+    if image.format == 'PNG' and not {'exif', 'xmp'} & image.info.keys():
+        # the last of the pixels' chunks (length, name, data, checksum) and the 12 bytes of IEND
+        name = content.rfind(b'IDAT')
+        length = int.from_bytes(content[name - 4 : name], 'big')
+        bits_per_channel = content[24]
+        return bits_per_channel == 8 and name + 4 + length + 4 + 12 == len(content)
+    return False
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
@@ -60,15 +172,6 @@ def to_rgb(image: Image.Image) -> np.ndarray:
         rgba = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba)
     return np.array(image.convert('RGB'))
-
-
-def read_rgb(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """``to_rgb`` of ``read_image``; every ``ValueError`` names the file."""
-    image = read_image(path, backend_args)
-    try:
-        return to_rgb(image)
-    except ValueError as error:
-        raise ValueError(f"cannot use the image '{path}': {error}") from error
 
 
 def to_alpha(image: Image.Image, full_scale: int | None = None) -> np.ndarray:
@@ -101,7 +204,15 @@ def to_alpha(image: Image.Image, full_scale: int | None = None) -> np.ndarray:
             )
         else:
             full_scale = 255 if white == 65535 and largest <= 255 else white
+    if grey.dtype == np.uint8:
+        return cv2.LUT(grey, np.clip(np.arange(256, dtype=np.float32) / full_scale, 0, 1))
     return np.clip(grey.astype(np.float32) / full_scale, 0, 1)
+
+
+def is_zero_and_one(image: Image.Image) -> bool:
+    """Whether `to_alpha` takes 1 for foreground although the format has grey levels."""
+    grey, white = _grey_levels(image)
+    return white >= 255 and image.format not in _LOSSY_FORMATS and grey.max() == 1
 
 
 def _grey_levels(image: Image.Image) -> tuple[np.ndarray, int]:
@@ -163,9 +274,8 @@ class LoadDISImage(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Read ``results['img_path']``."""
-        rgb = read_rgb(results['img_path'], self.backend_args)
-        results['img'] = np.ascontiguousarray(rgb[..., ::-1])
-        results['img_shape'] = results['ori_shape'] = rgb.shape[:2]
+        results['img'] = read_bgr(results['img_path'], self.backend_args)
+        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
 
     def __repr__(self) -> str:
@@ -209,7 +319,7 @@ class LoadDISAnnotations(BaseTransform):
                 'image.'
             )
         results['gt_alpha'] = alpha
-        results['gt_seg_map'] = (alpha > 0.5).astype(np.uint8)
+        results['gt_seg_map'] = (alpha > 0.5).view(np.uint8)
         results['seg_fields'] = _with_fields(results, 'gt_seg_map', 'gt_alpha')
         return results
 
@@ -238,10 +348,11 @@ class GenerateDISEdge(BaseTransform):
                 "GenerateDISEdge found no 'gt_alpha'; put LoadDISAnnotations before it in the "
                 'pipeline.'
             )
-        grey = np.rint(results['gt_alpha'] * 255).astype(np.uint8)
+        grey = cv2.convertScaleAbs(results['gt_alpha'], alpha=255)
         kernel = np.ones((self.kernel_size, self.kernel_size), np.uint8)
-        step = cv2.dilate(grey, kernel) - cv2.erode(grey, kernel)
-        results['gt_edge_map'] = (step >= self.smallest_step).astype(np.float32)
+        step = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, kernel)
+        is_edge = (np.arange(256) >= self.smallest_step).astype(np.float32)
+        results['gt_edge_map'] = cv2.LUT(step, is_edge)
         results['seg_fields'] = _with_fields(results, 'gt_edge_map')
         return results
 

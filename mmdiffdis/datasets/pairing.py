@@ -1,0 +1,157 @@
+"""Which images and masks of a folder belong together, and what is wrong with them."""
+
+import unicodedata
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .transforms.loading import read_image, read_size
+
+_FORMATS = ('avif', 'bmp', 'gif', 'jfif', 'jpeg', 'jpg', 'pgm', 'png', 'ppm', 'tif', 'tiff', 'webp')
+IMAGE_SUFFIXES = frozenset(f'.{name}' for name in _FORMATS)
+# the first that is there counts
+IMAGE_DIRS = ('im', 'image', 'images')
+TRUTH_DIRS = ('gt', 'mask', 'masks')
+
+# Headers are small and disks far away: threads wait for many at once.
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask; `stem` is the file name up to the suffix, in Unicode's form NFC."""
+
+    stem: str
+    image: Path
+    truth: Path
+
+
+@dataclass
+class Pairing:
+    """What `find_pairs` found.
+
+    Attributes:
+        pairs: sorted by stem.
+        problems: kind of problem -> the files that have it, as ``im/name.jpg``, with details.
+    """
+
+    pairs: list[Pair]
+    problems: dict[str, list[str]] = field(default_factory=dict)
+
+
+def find_pairs(folder: Path) -> Pairing:
+    """Pairs of ``folder/{im,gt}`` (or their aliases), by stem; reads names and file sizes only.
+
+    Hidden files and those without an image's suffix are passed over.
+
+    Raises:
+        FileNotFoundError: if one of the two folders is missing.
+    """
+    dirs = []
+    for names in (IMAGE_DIRS, TRUTH_DIRS):
+        there = [folder / name for name in names if (folder / name).is_dir()]
+        if not there:
+            raise FileNotFoundError(
+                f'no folder {folder / "|".join(names)}. Expected <data_root>/<subset>/im (or '
+                'image, images) and .../gt (or mask, masks); got data_root/subset = '
+                f"'{folder}'" + _what_is_there(folder)
+            )
+        dirs.append(there[0])
+    problems = defaultdict(list)
+    images, truths = (_by_stem(path, problems) for path in dirs)
+    if images and truths:
+        problems['image(s) without a mask'] = [
+            name_of(images[s]) for s in images if s not in truths
+        ]
+        problems['mask(s) without an image'] = [
+            name_of(truths[s]) for s in truths if s not in images
+        ]
+    stems = sorted(images.keys() & truths.keys())
+    pairs = [Pair(stem, images[stem], truths[stem]) for stem in stems]
+    return Pairing(pairs, {kind: names for kind, names in problems.items() if names})
+
+
+def check_headers(pairs: list[Pair]) -> dict[str, list[str]]:
+    """Problems of files that cannot be opened as images, and of masks of another size.
+
+    Sizes are of upright pictures: what EXIF says to both is honoured. Pixels are not read.
+    """
+    problems = defaultdict(list)
+    with ThreadPoolExecutor(_READERS) as pool:
+        for found in pool.map(_check_pair, pairs):
+            for kind, text in found:
+                problems[kind].append(text)
+    return dict(problems)
+
+
+def report(problems: dict[str, list[str]], show: int = 5) -> list[str]:
+    """``['3 image(s) without a mask: im/a.jpg, ...']``, one line per kind of problem."""
+    lines = []
+    for kind, names in problems.items():
+        more = f' and {len(names) - show} more' if len(names) > show else ''
+        lines.append(f'{len(names)} {kind}: {", ".join(names[:show])}{more}')
+    return lines
+
+
+def _by_stem(folder: Path, problems: dict[str, list[str]]) -> dict[str, Path]:
+    """Image files of ``folder`` by stem; adds what is wrong with them to ``problems``."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        # hidden files: macOS leaves `._name.jpg` beside every picture on foreign disks
+        if path.name.startswith('.') or path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if not path.is_file():
+            problems['folder(s) or broken link(s) named like an image'].append(name_of(path))
+            continue
+        # macOS writes names decomposed, others composed; the same name must match and give the same
+        # noise
+        stem = unicodedata.normalize('NFC', path.stem)
+        if stem in files:
+            problems['file(s) whose stem another file has too'].append(name_of(path))
+        files[stem] = path
+        if path.stat().st_size == 0:
+            problems['empty file(s)'].append(name_of(path))
+    if not files:
+        text = f"no image file in '{folder}' (looked for {' '.join(_FORMATS)})"
+        problems['empty folder(s)'].append(text)
+    return files
+
+
+def _check_pair(pair: Pair) -> list[tuple[str, str]]:
+    sizes, problems = [], []
+    paths = pair.image, pair.truth
+    for path in paths:
+        try:
+            sizes.append(read_size(path))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else 'no image'
+            if path.stat().st_size:  # find_pairs has named the empty ones
+                problems.append(('unreadable file(s)', f'{name_of(path)} ({reason})'))
+    if len(sizes) == 2 and sizes[0] == sizes[1][::-1] != sizes[1]:
+        # perhaps turned by what stands behind the pixels, where `read_size` does not look
+        sizes = [_decoded_size(path, size) for path, size in zip(paths, sizes, strict=True)]
+    if len(sizes) == 2 and sizes[0] != sizes[1]:
+        of_image, of_truth = ('{}x{}'.format(*size) for size in sizes)
+        text = f'{name_of(pair.truth)} ({of_truth}, its image {of_image})'
+        problems.append(('mask(s) of another size than their image', text))
+    return problems
+
+
+def _decoded_size(path: Path, otherwise: tuple[int, int]) -> tuple[int, int]:
+    try:
+        return read_image(str(path)).size
+    except ValueError:
+        return otherwise
+
+
+def name_of(path: Path) -> str:
+    """``'im/name.jpg'``, in quotes: how a file is called in messages."""
+    return f"'{path.parent.name}/{path.name}'"
+
+
+def _what_is_there(folder: Path) -> str:
+    if not folder.is_dir():
+        return ', which does not exist.'
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return f', which holds the folders {names}.'

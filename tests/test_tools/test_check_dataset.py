@@ -1,0 +1,108 @@
+"""tools/analysis_tools/check_dataset.py on good and broken sets."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'check_dataset.py'
+SPEC = importlib.util.spec_from_file_location('check_dataset_tool', TOOL)
+tool = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tool)
+
+
+def test_good_set_has_nothing_wrong(tmp_path, write_set, capsys):
+    root = write_set(tmp_path / 'set')
+    out = tmp_path / 'out'
+    assert tool.main([str(root), '--out', str(out), '--workers', '1']) == 0
+    printed = capsys.readouterr().out
+    assert 'DIS-VD: 3 pairs' in printed and '56x40' in printed and 'nothing wrong' in printed
+    written = json.loads((out / 'report.json').read_text())['subsets']['DIS-VD']
+    assert written['pairs'] == 3 and written['problems'] == {}
+    assert written['smallest'] == written['largest'] == [56, 40]
+    masks = [np.array(Image.open(path)) for path in (root / 'DIS-VD' / 'gt').iterdir()]
+    expected = np.mean([(mask == 255).mean() for mask in masks])
+    assert written['mask_levels'][255] == pytest.approx(expected)
+    assert sum(written['mask_levels']) == pytest.approx(1)
+    assert sum(written['image_levels']) == pytest.approx(1)
+    for name in ('histograms.png', 'contact_sheet.jpg'):
+        with Image.open(out / name) as image:
+            image.load()
+            assert min(image.size) > 40
+
+
+def break_set(root: Path) -> None:
+    """Of the pairs a to l, only a stays as it was."""
+    im, gt = root / 'DIS-VD' / 'im', root / 'DIS-VD' / 'gt'
+    (gt / 'b.png').unlink()
+    (im / 'c.jpg').unlink()
+    Image.new('RGB', (56, 40)).save(im / 'd.png')
+    (im / 'e.jpg').write_bytes(b'')
+    (im / 'f.jpg').write_bytes((im / 'f.jpg').read_bytes()[:-300])
+    Image.new('L', (40, 56), 255).save(gt / 'g.png')
+    Image.new('L', (56, 40), 0).save(gt / 'h.png')
+    Image.new('L', (56, 40), 255).save(gt / 'i.png')
+    levels = np.array(Image.open(gt / 'j.png'))
+    Image.fromarray((levels > 127).astype(np.uint8)).save(gt / 'j.png')
+    Image.new('RGB', (56, 40), (255, 0, 0)).save(gt / 'k.png')
+    Image.fromarray((levels > 127).astype(np.uint8) * 3).save(gt / 'l.png')
+    (im / 'notes.txt').write_text('hidden and other files are no images')
+    (im / '.DS_Store').write_bytes(b'\0')
+
+
+@pytest.mark.parametrize('workers', ['1', '2'])
+def test_all_that_is_wrong_is_listed(tmp_path, write_set, capsys, workers):
+    root = write_set(tmp_path / 'set', stems=tuple('abcdefghijkl'))
+    break_set(root)
+    out = tmp_path / 'out'
+    assert tool.main([str(root / 'DIS-VD'), '--out', str(out), '--workers', workers]) == 1
+    problems = json.loads((out / 'report.json').read_text())['subsets']['DIS-VD']['problems']
+    expected = {
+        'image(s) without a mask': 'im/b.jpg',
+        'mask(s) without an image': 'gt/c.png',
+        'file(s) whose stem another file has too': 'im/d.png',
+        'empty file(s)': 'im/e.jpg',
+        'unreadable file(s)': 'im/f.jpg',
+        'mask(s) of another size than their image': 'gt/g.png',
+        'mask(s) without foreground': 'gt/h.png',
+        'mask(s) of 0 and 1 instead of 0 and 255, black for other software': 'gt/j.png',
+    }
+    for kind, name in expected.items():
+        assert len(problems[kind]) == 1 and f"'{name}'" in problems[kind][0], kind
+    assert len(problems['mask(s) without background']) == 2  # g and i
+    assert 'coloured' in problems['unusable mask(s)'][0]
+    assert 'class indices' in problems['unusable mask(s)'][1]
+    assert set(problems) == {*expected, 'mask(s) without background', 'unusable mask(s)'}
+    printed = capsys.readouterr().out
+    assert all(kind in printed for kind in problems)
+
+
+def test_size_of_a_turned_picture_is_that_of_the_upright_one(tmp_path, write_set):
+    root = write_set(tmp_path / 'set')
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new('RGB', (40, 56), 'red').save(root / 'DIS-VD' / 'im' / 'a.jpg', exif=exif)
+    assert tool.main([str(root), '--workers', '1']) == 0
+
+
+def test_every_subset_is_checked_and_a_missing_folder_named(tmp_path, write_set, capsys):
+    write_set(tmp_path, 'DIS-TE1')
+    (write_set(tmp_path, 'DIS-TE2') / 'DIS-TE2' / 'gt').rename(tmp_path / 'elsewhere')
+    assert tool.main([str(tmp_path), '--workers', '1']) == 1
+    printed = capsys.readouterr().out
+    assert 'DIS-TE1: 3 pairs' in printed and 'nothing wrong' in printed
+    assert 'DIS-TE2: 0 pairs' in printed and 'gt|mask|masks' in printed
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [(['nowhere'], "no set in 'nowhere'"), (['{set}', '--workers', '-1'], 'expected 1 or more')],
+)
+def test_mistakes_end_in_one_line(tmp_path, write_set, arguments, message):
+    root = write_set(tmp_path)
+    with pytest.raises(SystemExit, match=message) as caught:
+        tool.main([argument.replace('{set}', str(root)) for argument in arguments])
+    assert '\n' not in str(caught.value)
