@@ -64,10 +64,11 @@ def one_line_errors(kinds: tuple[type[Exception], ...] = BUILD_ERRORS) -> Iterat
 
 
 def _describe(error: BaseException) -> str:
-    while isinstance(error, ImportError) and isinstance(
-        error.__cause__ or error.__context__, ImportError
-    ):
-        error = error.__cause__ or error.__context__  # MMEngine wraps the reason in 'Failed to...'
+    while str(error).startswith('Failed to import'):  # in which MMEngine wraps the reason
+        reason = error.__cause__ or error.__context__
+        if reason is None:
+            break
+        error = reason
     if isinstance(error, KeyError) and error.args:
         lines = [str(error.args[0])]  # str() of a KeyError puts it in quotes
     else:
