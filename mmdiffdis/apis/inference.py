@@ -85,7 +85,7 @@ class DISInferencer:
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.pipeline = Compose(_picture_transforms(cfg))
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        self.model = MODELS.build(_with_test_options(model_cfg, edge, seed))
+        self.model = MODELS.build(with_test_options(model_cfg, edge, seed))
         if checkpoint is None:
             self.model.init_weights()
         else:
@@ -166,7 +166,9 @@ def _picture_transforms(cfg: Config) -> list[ConfigDict]:
     return [step.copy() for step in kept]
 
 
-def _with_test_options(model_cfg: ConfigDict, edge: bool, seed: int | None) -> ConfigDict:
+def with_test_options(
+    model_cfg: ConfigDict, edge: bool = False, seed: int | None = None
+) -> ConfigDict:
     """A copy of the model's config that says in ``test_cfg`` what is wanted."""
     model_cfg = ConfigDict(model_cfg.to_dict())
     test_cfg = dict(model_cfg.get('test_cfg') or {})
@@ -174,7 +176,8 @@ def _with_test_options(model_cfg: ConfigDict, edge: bool, seed: int | None) -> C
         test_cfg['edge'] = edge
     if seed is not None:
         test_cfg['seed'] = seed
-    model_cfg.test_cfg = test_cfg
+    if test_cfg:
+        model_cfg.test_cfg = test_cfg
     return model_cfg
 
 
