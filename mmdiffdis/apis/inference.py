@@ -1,11 +1,10 @@
 """Masks of pictures, from a config and a checkpoint."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,14 +71,22 @@ class DISResult:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A picture (uint8 [H, W, 3] RGB) and what the pipeline made of it for the network."""
+class PreparedPicture:
+    """A picture that was read, and is ready for the network.
 
-    index: int
-    name: str
-    stem: str
+    Attributes:
+        image: uint8 [H, W, 3] RGB, upright.
+        packed: what the pipeline made of it.
+        name: what a report calls it.
+        stem: name of the picture without folder and suffix.
+        index: which of the pictures given at once this is, from 0.
+    """
+
     image: np.ndarray
     packed: dict
+    name: str
+    stem: str
+    index: int
 
 
 class DISInferencer:
@@ -195,7 +202,7 @@ class DISInferencer:
         if is_path and Path(pictures).is_dir():
             pictures = find_pictures([str(pictures)])
         elif is_path or isinstance(pictures, (np.ndarray, Image.Image)):
-            return self._predict([self._prepare((0, pictures), stem)])[0]
+            return self.predict([self.prepare(pictures, stem)])[0]
         elif not isinstance(pictures, Iterable):
             raise TypeError(
                 f'`pictures` is a {type(pictures).__name__}, expected a path, a Pillow image, an '
@@ -205,46 +212,8 @@ class DISInferencer:
             raise ValueError(f'`batch_size` is {batch_size}, expected at least 1.')
         return self._predict_many(pictures, stem, batch_size, on_error or _warn)
 
-    def _predict_many(
-        self,
-        pictures: Iterable[Picture],
-        stem: str | None,
-        batch_size: int,
-        on_error: Callable[[str, Exception], None],
-    ) -> Iterator[DISResult]:
-        batch: list[_Prepared] = []
-        prepare = partial(self._prepare, stem=stem)
-        for (index, picture), future in map_ahead(prepare, enumerate(pictures), ahead=batch_size):
-            try:
-                prepared = future.result()
-            except PICTURE_ERRORS as error:
-                on_error(_name(index, picture), error)
-                continue
-            # pictures of different sizes cannot be stacked where the pipeline keeps their shape
-            if batch and batch[0].packed['inputs'].shape != prepared.packed['inputs'].shape:
-                yield from self._predict_what_works(batch, on_error)
-                batch = []
-            batch.append(prepared)
-            if len(batch) == batch_size:
-                yield from self._predict_what_works(batch, on_error)
-                batch = []
-        if batch:
-            yield from self._predict_what_works(batch, on_error)
-
-    def _predict_what_works(
-        self, batch: list[_Prepared], on_error: Callable[[str, Exception], None]
-    ) -> Iterator[DISResult]:
-        try:
-            yield from self._predict(batch)
-        except PICTURE_ERRORS as error:
-            if len(batch) == 1:
-                on_error(batch[0].name, error)
-                return
-            for prepared in batch:  # which of them is it?
-                yield from self._predict_what_works([prepared], on_error)
-
-    def _prepare(self, numbered: tuple[int, Picture], stem: str | None) -> _Prepared:
-        index, picture = numbered
+    def prepare(self, picture: Picture, stem: str | None = None, index: int = 0) -> PreparedPicture:
+        """The first half of predicting a picture, which needs no model."""
         rgb, path = _decode(picture)
         stem = stem or (Path(path).stem if path else 'image')
         packed = self.pipeline(
@@ -257,9 +226,10 @@ class DISInferencer:
                 'seg_fields': [],
             }
         )
-        return _Prepared(index, _name(index, picture), stem, rgb, packed)
+        return PreparedPicture(rgb, packed, _name(picture, index), stem, index)
 
-    def _predict(self, batch: list[_Prepared]) -> list[DISResult]:
+    def predict(self, batch: Sequence[PreparedPicture]) -> list[DISResult]:
+        """The second half, for pictures that the pipeline brought to one size."""
         with torch.no_grad(), self._autocast, _memory_named():
             samples = self.model.test_step(pseudo_collate([one.packed for one in batch]))
             return [
@@ -272,6 +242,47 @@ class DISInferencer:
                 )
                 for one, sample in zip(batch, samples, strict=True)
             ]
+
+    def _predict_many(
+        self,
+        pictures: Iterable[Picture],
+        stem: str | None,
+        batch_size: int,
+        on_error: Callable[[str, Exception], None],
+    ) -> Iterator[DISResult]:
+        def prepare(numbered: tuple[int, Picture]) -> PreparedPicture:
+            index, picture = numbered
+            return self.prepare(picture, stem, index)
+
+        batch: list[PreparedPicture] = []
+        for (index, picture), future in map_ahead(prepare, enumerate(pictures), ahead=batch_size):
+            try:
+                prepared = future.result()
+            except PICTURE_ERRORS as error:
+                on_error(_name(picture, index), error)
+                continue
+            # pictures of different sizes cannot be stacked where the pipeline keeps their shape
+            if batch and _shape(batch[0]) != _shape(prepared):
+                yield from self._predict_what_works(batch, on_error)
+                batch = []
+            batch.append(prepared)
+            if len(batch) == batch_size:
+                yield from self._predict_what_works(batch, on_error)
+                batch = []
+        if batch:
+            yield from self._predict_what_works(batch, on_error)
+
+    def _predict_what_works(
+        self, batch: list[PreparedPicture], on_error: Callable[[str, Exception], None]
+    ) -> list[DISResult]:
+        try:
+            return self.predict(batch)
+        except PICTURE_ERRORS as error:
+            if len(batch) == 1:
+                on_error(batch[0].name, error)
+                return []
+        alone = [self._predict_what_works([prepared], on_error) for prepared in batch]
+        return [result for results in alone for result in results]
 
 
 def find_config(name: str | Path) -> Path:
@@ -345,6 +356,11 @@ def _picture_transforms(cfg: Config) -> list[ConfigDict]:
             f"the config '{cfg.filename}' has neither `test_pipeline` nor "
             '`test_dataloader.dataset.pipeline`, so it does not say how to prepare a picture.'
         )
+    return without_loading(pipeline)
+
+
+def without_loading(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
+    """Copies of a pipeline's steps without those that read pictures and truths."""
     kept = [step for step in pipeline if step['type'].split('.')[-1] not in _LOADING_TRANSFORMS]
     return [step.copy() for step in kept]
 
@@ -404,9 +420,12 @@ def _edge(sample: SegDataSample) -> np.ndarray | None:
     return edge.clamp(0, 1).cpu().numpy()
 
 
-def _name(index: int, picture: Picture) -> str:
-    """What a report calls one of many pictures."""
+def _name(picture: Picture, index: int) -> str:
     return str(picture) if isinstance(picture, (str, Path)) else f'picture {index}'
+
+
+def _shape(prepared: PreparedPicture) -> torch.Size:
+    return prepared.packed['inputs'].shape
 
 
 def _warn(name: str, error: Exception) -> None:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
-from mmdiffdis.apis import DISInferencer
+from mmdiffdis.apis import DISInferencer, inference
 from mmdiffdis.apis.inference import choose_device, find_config
 from mmdiffdis.checkpoints import CheckpointError
 
@@ -165,8 +165,9 @@ def diffusion(tmp_path) -> tuple:
 
 @pytest.fixture
 def pictures(draw_pair) -> list[np.ndarray]:
-    sizes = (40, 56), (61, 30), (64, 64), (1, 1), (33, 47)
-    return [draw_pair(i, *size)[0] for i, size in enumerate(sizes)]
+    sizes = (40, 56), (61, 30), (64, 64), (33, 47)
+    pixel = np.full((1, 1, 3), 90, np.uint8)
+    return [*(draw_pair(i, *size)[0] for i, size in enumerate(sizes)), pixel]
 
 
 def assert_same(results, expected, atol=1e-5):
@@ -355,13 +356,14 @@ def test_device_is_taken_if_there_and_a_missing_one_is_named(kind, monkeypatch):
         choose_device(other)
 
 
-def test_falling_back_to_the_cpu_is_announced(monkeypatch, capsys):
+def test_falling_back_to_the_cpu_is_announced(monkeypatch):
+    announced = []
+    monkeypatch.setattr(inference, 'print_log', lambda text, **_: announced.append(text))
     for module in (torch.cuda, torch.backends.mps):
         monkeypatch.setattr(module, 'is_available', lambda: False)
+    assert choose_device('cpu').type == 'cpu' and not announced
     assert choose_device().type == 'cpu'
-    assert 'no GPU found: predicting on the CPU' in ''.join(capsys.readouterr())
-    assert choose_device('cpu').type == 'cpu'
-    assert not ''.join(capsys.readouterr())
+    assert announced == ['no GPU found: predicting on the CPU']
 
 
 def test_config_by_its_name():
