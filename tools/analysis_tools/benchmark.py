@@ -318,7 +318,7 @@ def plot(contestants: list[Contestant], path: Path) -> None:
         left += widths
     axes.invert_yaxis()
     axes.set_xlabel('ms per picture, medians')
-    axes.legend(ncols=len(STAGES), fontsize='small', loc='lower center', bbox_to_anchor=(0.5, 1))
+    figure.legend(ncols=len(STAGES), fontsize='small', loc='outside upper center')
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
