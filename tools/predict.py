@@ -5,30 +5,38 @@ Inputs are files, folders (every file directly inside, hidden ones aside) and gl
 (`**` searches sub-folders). Each result is written to `DIR/<stem>.png`, at the size of its picture
 as a viewer shows it. Pictures of the same stem keep their whole file name in the result's, preceded
 by the folder's if that is not enough. A file that cannot be read is reported at the end, and the
-rest is done. Results of an earlier run are replaced, but nothing in a folder of the pictures is.
+rest is done. Results are whole or not there at all: a run that was interrupted goes on where it
+stopped, if it is repeated. Nothing in a folder of the pictures is replaced.
+
+A video becomes a video, `DIR/<stem>.mp4`, all of whose frames start from the same noise (a last odd
+column or row is cut off); or, with --frames, the pictures `DIR/<stem>/000000.png`, ..., which are
+all made again if the run is repeated.
 
 Exit code: 0 if everything was done, 1 if files were skipped or the command holds a mistake.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
 from mmdiffdis.apis import DISInferencer, DISResult, find_pictures, name_results
+from mmdiffdis.apis.inference import PICTURE_ERRORS, PRECISIONS
+from mmdiffdis.apis.threads import map_ahead
+from mmdiffdis.apis.video import VIDEO_SUFFIXES, VideoReader, VideoWriter, whole_or_nothing
 from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
-from mmdiffdis.visualization.panel import cutout, overlay, panel, to_grey
+from mmdiffdis.visualization.panel import overlay, panel, to_grey
 
 PICTURES: dict[str, Callable[[DISResult], np.ndarray]] = {
     'mask': lambda result: to_grey(result.mask),
-    'cutout': lambda result: cutout(result.image, result.mask),
+    'cutout': lambda result: result.cutout(),
     'overlay': lambda result: overlay(result.image, result.mask),
     'edge': lambda result: to_grey(result.edge),
     'panel': lambda result: panel(result.image, mask=result.mask, edge=result.edge),
@@ -40,43 +48,158 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('config', help='config file of the model, or its name in configs/')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('input', nargs='+', help='files, folders or glob patterns')
     parser.add_argument('--out', required=True, type=Path, help='folder for the results')
     parser.add_argument(
         '--type', choices=PICTURES, default='mask', help='what to write (default: %(default)s)'
     )
+    parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
+    parser.add_argument('--frames', action='store_true', help='of a video, write single pictures')
     parser.add_argument('--device', help="e.g. 'cuda:0' or 'cpu' (default: a GPU if there is one)")
     parser.add_argument('--seed', type=int, help="seed of the noise (default: the config's)")
+    parser.add_argument('--batch-size', type=int, default=1, help='pictures at once')
+    parser.add_argument('--precision', choices=PRECISIONS, default='float32')
+    parser.add_argument('--vae-precision', choices=PRECISIONS, help='default: like --precision')
+    parser.add_argument('--compile', metavar='MODE', help="a mode of torch.compile, e.g. 'default'")
+    parser.add_argument('--channels-last', action='store_true', help='memory format of the network')
+    parser.add_argument('--vae-slicing', action='store_true', help='less memory in large batches')
     return parser.parse_args(argv)
+
+
+def save(picture: np.ndarray, path: Path) -> None:
+    """Writes a PNG, whole or not at all."""
+    with whole_or_nothing(path) as unfinished:
+        Image.fromarray(picture).save(unfinished, format='PNG')
+
+
+class Prediction:
+    """Predicts and saves as the command line says, and keeps count.
+
+    Attributes:
+        done: how many results were written, of pictures and of videos.
+        skipped: 'file: reason' of what could not be done.
+    """
+
+    def __init__(self, args: argparse.Namespace, inferencer: DISInferencer) -> None:
+        self.args, self.inferencer = args, inferencer
+        self.done = 0
+        self.skipped: list[str] = []
+
+    def pictures(self, jobs: list[tuple[Path, Path]]) -> None:
+        """Pictures to PNGs: (picture, its result) each."""
+        bar = tqdm(total=len(jobs), unit='picture', disable=not jobs)
+
+        def skip(name: str, error: Exception) -> None:
+            self.skipped.append(f'{name}: {error}')
+            bar.update()
+
+        def write(result: DISResult) -> None:
+            save(PICTURES[self.args.type](result), jobs[result.index][1])
+
+        results = self._predict((picture for picture, _ in jobs), on_error=skip)
+        # written while the network takes the next ones
+        for result, future in map_ahead(write, results, ahead=self.args.batch_size):
+            try:
+                future.result()
+                self.done += 1
+                bar.update()
+            except PICTURE_ERRORS as error:
+                skip(str(jobs[result.index][0]), error)
+        bar.close()
+
+    def video(self, source: Path, target: Path) -> None:
+        """A video to a video, or to pictures in a folder; at its first bad frame it is skipped."""
+        try:
+            reader = VideoReader(source)
+            frames = self._predict(reader, stem=source.stem, on_error=_raise)
+            frames = tqdm(frames, desc=source.name, unit='frame')
+            if self.args.frames:
+                target.mkdir(exist_ok=True)
+                for result in frames:
+                    save(PICTURES[self.args.type](result), target / f'{result.index:06d}.png')
+            else:
+                with whole_or_nothing(target) as unfinished:
+                    writer = VideoWriter(unfinished, reader.fps)
+                    for result in frames:
+                        writer.write(PICTURES[self.args.type](result))
+                    writer.close()
+            self.done += 1
+        except PICTURE_ERRORS as error:
+            self.skipped.append(f'{source}: {error}')
+
+    def _predict(self, pictures: Iterable, **options) -> Iterable[DISResult]:
+        for result in self.inferencer(pictures, batch_size=self.args.batch_size, **options):
+            if self.args.type == 'edge' and result.edge is None:
+                sys.exit(
+                    f'the model of {self.args.config} predicts no edges; choose another --type.'
+                )
+            yield result
+
+
+def _raise(name: str, error: Exception) -> None:
+    raise error
+
+
+def plan(args: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """(input, its result) each.
+
+    Raises:
+        FileNotFoundError, ValueError: An input is not there, results would clash, or a video
+            cannot hold what is asked for.
+    """
+    video_suffix = '' if args.frames else '.mp4'  # of a folder, or of a video
+    sources = find_pictures(args.input)
+    if args.type == 'cutout' and not args.frames and any(map(is_video, sources)):
+        raise ValueError('a video cannot be transparent; choose --frames or another --type.')
+    results = name_results(
+        sources, args.out, lambda source: video_suffix if is_video(source) else '.png'
+    )
+    return list(zip(sources, results, strict=True))
+
+
+def is_video(path: Path) -> bool:
+    """Whether the file's name says that it is a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def main(argv: list[str] | None = None) -> int:
     """Predict and save; returns the exit code."""
     args = parse_args(argv)
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
-        pictures = find_pictures(args.input)
-        results = name_results(pictures, args.out)
+        if args.batch_size < 1:
+            raise ValueError(f'--batch-size {args.batch_size}: expected at least 1.')
+        jobs = plan(args)
         args.out.mkdir(parents=True, exist_ok=True)
-        wants_edge = args.type in ('edge', 'panel')
+        # a folder of frames may hold some of them only
+        left = [job for job in jobs if args.overwrite or not job[1].is_file()]
         inferencer = DISInferencer(
-            args.config, args.checkpoint, args.device, edge=wants_edge, seed=args.seed
+            args.config,
+            args.checkpoint,
+            args.device,
+            edge=args.type in ('edge', 'panel'),
+            seed=args.seed,
+            precision=args.precision,
+            vae_precision=args.vae_precision,
+            compile=args.compile,
+            channels_last=args.channels_last,
+            vae_slicing=args.vae_slicing,
         )
-    skipped = []
-    for picture, path in zip(tqdm(pictures, unit='picture'), results, strict=True):
-        try:
-            result = inferencer(picture)
-            if args.type == 'edge' and result.edge is None:
-                sys.exit(f'the model of {args.config} predicts no edges; choose another --type.')
-            Image.fromarray(PICTURES[args.type](result)).save(path)
-        except (OSError, ValueError, torch.OutOfMemoryError) as error:
-            skipped.append(f'{picture}: {error}')
+    prediction = Prediction(args, inferencer)
+    start = time.perf_counter()
+    prediction.pictures([job for job in left if not is_video(job[0])])
+    for source, target in left:
+        if is_video(source):
+            prediction.video(source, target)
 
-    print(f'{len(pictures) - len(skipped)} of {len(pictures)} written to {args.out}')
-    for line in skipped:
+    seconds = time.perf_counter() - start
+    print(f'{prediction.done} of {len(jobs)} written to {args.out}, in {seconds:.1f} s')
+    if len(left) < len(jobs):
+        print(f'{len(jobs) - len(left)} were there already (--overwrite replaces them)')
+    for line in prediction.skipped:
         print(f'skipped {line}', file=sys.stderr)
-    return 1 if skipped else 0
+    return 1 if prediction.skipped else 0
 
 
 if __name__ == '__main__':

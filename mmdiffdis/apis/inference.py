@@ -1,22 +1,32 @@
 """Masks of pictures, from a config and a checkpoint."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from PIL import Image, ImageOps
+from torch import nn
 
 from mmdiffdis.checkpoints import CheckpointError
 from mmdiffdis.datasets.transforms.loading import read_rgb, to_rgb
+from mmdiffdis.models import DiffusionSegmentor
 from mmdiffdis.structures import foreground_probability
+from mmdiffdis.visualization.panel import cutout
+
+from .pictures import find_pictures
+from .threads import map_ahead
 
 # What a test pipeline does to files and truth; the inferencer hands over decoded pictures instead.
 _LOADING_TRANSFORMS = frozenset(
@@ -29,6 +39,12 @@ _LOADING_TRANSFORMS = frozenset(
         'GenerateEdge',
     )
 )
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+# What is wrong with one picture, and no reason to leave out the others.
+PICTURE_ERRORS = (OSError, ValueError, MemoryError)
+
+Picture = str | Path | np.ndarray | Image.Image
 
 
 @dataclass(frozen=True)
@@ -40,34 +56,70 @@ class DISResult:
         mask: float32 [H, W] in [0, 1], probability of foreground.
         edge: float32 [H, W] in [0, 1], or None if not asked for or not known to the model.
         stem: name of the picture without folder and suffix.
+        index: which of the pictures given at once this is, from 0.
     """
 
     image: np.ndarray
     mask: np.ndarray
     edge: np.ndarray | None
     stem: str
+    index: int = 0
+
+    def cutout(self) -> np.ndarray:
+        """uint8 [H, W, 4] RGBA: the foreground in its own colours, the mask as alpha channel."""
+        return cutout(self.image, self.mask)
+
+
+@dataclass(frozen=True)
+class PreparedPicture:
+    """A picture that was read, and is ready for the network.
+
+    Attributes:
+        image: uint8 [H, W, 3] RGB, upright.
+        packed: what the pipeline made of it.
+        name: what a report calls it.
+        stem: name of the picture without folder and suffix.
+        index: which of the pictures given at once this is, from 0.
+    """
+
+    image: np.ndarray
+    packed: dict
+    name: str
+    stem: str
+    index: int
 
 
 class DISInferencer:
-    """Predicts masks of single pictures with any segmentor of a config's ``test_pipeline``.
+    """Predicts masks of pictures with any segmentor of a config's ``test_pipeline``.
 
     Args:
-        config: path of a config file, or a ``Config``; it is not changed.
+        config: path of a config file, the name of one in ``configs/`` (its stem), or a ``Config``,
+            which is not changed.
         checkpoint: path (or mmengine URL) of the weights, which must fit the model exactly; None
             leaves the model as its config's ``init_cfg`` initialises it.
-        device: e.g. ``'cuda:0'``; None takes a GPU if there is one.
+        device: e.g. ``'cuda:0'``, ``'mps'``, ``'cpu'``; None takes a GPU if there is one, or else
+            the CPU, and says so.
         edge: whether edges are wanted, which costs models that know edges some time.
         seed: seed of the inference noise instead of the config's.
+        precision: what the network computes in: 'float32', 'float16' or 'bfloat16'. The step from
+            noise to mask stays in float32.
+        vae_precision: the same for a diffusion model's autoencoder alone; None: like `precision`.
+        compile: compile the network's blocks, in this mode of ``torch.compile``: 'default',
+            'reduce-overhead' (CUDA graphs) or 'max-autotune'. The first pictures take longer.
+        channels_last: keep feature maps with their channels innermost.
+        vae_slicing: let the autoencoder take the pictures of a batch one by one, in less memory.
 
     Raises:
         FileNotFoundError: if the config or the checkpoint does not exist.
-        ValueError: if the config has no model or no test pipeline.
+        ValueError: if the config has no model or no test pipeline, or an option is not possible.
         CheckpointError: if the checkpoint is damaged or does not fit the model exactly.
 
     Example::
 
-        result = DISInferencer('config.py', 'weights.safetensors')('photo.jpg')
-        result.mask  # float32 [H, W] in [0, 1]
+        inferencer = DISInferencer('config.py', 'weights.safetensors')
+        inferencer('photo.jpg').mask  # float32 [H, W] in [0, 1]
+        for result in inferencer('photos/', batch_size=4):
+            Image.fromarray(result.cutout()).save(f'{result.stem}.png')
     """
 
     def __init__(
@@ -77,15 +129,22 @@ class DISInferencer:
         device: str | torch.device | None = None,
         edge: bool = False,
         seed: int | None = None,
+        precision: str = 'float32',
+        vae_precision: str | None = None,
+        compile: str | None = None,
+        channels_last: bool = False,
+        vae_slicing: bool = False,
     ) -> None:
-        cfg = Config.fromfile(config) if isinstance(config, (str, Path)) else config
+        cfg = Config.fromfile(find_config(config)) if isinstance(config, (str, Path)) else config
         model_cfg = cfg.get('model')
         if model_cfg is None:
             raise ValueError(f"the config '{cfg.filename}' has no `model`.")
+        dtype = _precision('precision', precision)
+        vae_dtype = _precision('vae_precision', vae_precision or precision)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.pipeline = Compose(_picture_transforms(cfg))
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        self.model = MODELS.build(_with_test_options(model_cfg, edge, seed))
+        self.device = choose_device(device)
+        self.model = MODELS.build(with_test_options(model_cfg, edge, seed))
         if checkpoint is None:
             self.model.init_weights()
         else:
@@ -93,24 +152,68 @@ class DISInferencer:
                 load_checkpoint(self.model, str(checkpoint), map_location='cpu', strict=True)
         self.model.to(self.device).eval()
         self.edge = edge
+        self._autocast = nullcontext()
+        if isinstance(self.model, DiffusionSegmentor):
+            self.model.set_precision(dtype, vae_dtype)
+            self.model.vae.autoencoder.use_slicing = vae_slicing
+        elif vae_slicing or vae_precision:
+            raise ValueError(f'`vae_...` of a {type(self.model).__name__}, which has no VAE.')
+        elif dtype != torch.float32:
+            # a stock segmentor does not cast what goes into it, and its statistics need float32
+            self._autocast = torch.autocast(self.device.type, dtype)
+        if channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        if compile:
+            for block in _blocks(self.model):
+                block.compile(mode=compile)
 
-    @torch.no_grad()
     def __call__(
-        self, picture: str | Path | np.ndarray | Image.Image, stem: str | None = None
-    ) -> DISResult:
-        """Predict one picture, at its own size.
+        self,
+        pictures: Picture | Iterable[Picture],
+        stem: str | None = None,
+        batch_size: int = 1,
+        on_error: Callable[[str, Exception], None] | None = None,
+    ) -> DISResult | Iterator[DISResult]:
+        """Predict one picture, or many while further ones are being read.
 
         Args:
-            picture: path; Pillow image (EXIF orientation honoured, as for paths); or uint8 array
-                [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA (transparency is laid over white).
-            stem: name of the picture, which together with the seed determines the inference noise;
-                None takes the file's name, or ``'image'``.
+            pictures: a picture: path; Pillow image (EXIF orientation honoured, as for paths); or
+                uint8 array [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA (transparency is laid over
+                white). Or many: a folder, a list, a generator.
+            stem: name of the picture (or of each), which together with the seed determines the
+                inference noise; None takes the file's name, or ``'image'``.
+            batch_size: how many of many pictures the network takes at once. Masks do not depend on
+                it but for rounding.
+            on_error: called with the name (or number) of each of many pictures that cannot be
+                predicted, and the reason; None logs a warning. The rest is predicted.
+
+        Returns:
+            One result at the picture's own size; of many, an iterator over results in their order,
+            those of failed ones left out (see ``index``).
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if the picture cannot be read or is not of a kind listed above.
-            TypeError: if ``picture`` is something else.
+            ValueError: if one picture cannot be read or is not of a kind listed above, or the
+                network's output is not finite.
+            MemoryError: if one picture does not fit into memory.
+            TypeError: if a picture is something else.
         """
+        is_path = isinstance(pictures, (str, Path))
+        if is_path and Path(pictures).is_dir():
+            pictures = find_pictures([str(pictures)])
+        elif is_path or isinstance(pictures, (np.ndarray, Image.Image)):
+            return self.predict([self.prepare(pictures, stem)])[0]
+        elif not isinstance(pictures, Iterable):
+            raise TypeError(
+                f'`pictures` is a {type(pictures).__name__}, expected a path, a Pillow image, an '
+                'array, or many of these.'
+            )
+        if batch_size < 1:
+            raise ValueError(f'`batch_size` is {batch_size}, expected at least 1.')
+        return self._predict_many(pictures, stem, batch_size, on_error or _warn)
+
+    def prepare(self, picture: Picture, stem: str | None = None, index: int = 0) -> PreparedPicture:
+        """The first half of predicting a picture, which needs no model."""
         rgb, path = _decode(picture)
         stem = stem or (Path(path).stem if path else 'image')
         packed = self.pipeline(
@@ -123,14 +226,105 @@ class DISInferencer:
                 'seg_fields': [],
             }
         )
-        sample = self.model.test_step(pseudo_collate([packed]))[0]
-        edge = sample.get('pred_edge_map') if self.edge else None
-        return DISResult(
-            image=rgb,
-            mask=foreground_probability(sample).cpu().numpy(),
-            edge=None if edge is None else edge.data[0].float().clamp(0, 1).cpu().numpy(),
-            stem=stem,
+        return PreparedPicture(rgb, packed, _name(picture, index), stem, index)
+
+    def predict(self, batch: Sequence[PreparedPicture]) -> list[DISResult]:
+        """The second half, for pictures that the pipeline brought to one size."""
+        with torch.no_grad(), self._autocast, _memory_named():
+            samples = self.model.test_step(pseudo_collate([one.packed for one in batch]))
+            return [
+                DISResult(
+                    image=one.image,
+                    mask=foreground_probability(sample).cpu().numpy(),
+                    edge=_edge(sample) if self.edge else None,
+                    stem=one.stem,
+                    index=one.index,
+                )
+                for one, sample in zip(batch, samples, strict=True)
+            ]
+
+    def _predict_many(
+        self,
+        pictures: Iterable[Picture],
+        stem: str | None,
+        batch_size: int,
+        on_error: Callable[[str, Exception], None],
+    ) -> Iterator[DISResult]:
+        def prepare(numbered: tuple[int, Picture]) -> PreparedPicture:
+            index, picture = numbered
+            return self.prepare(picture, stem, index)
+
+        batch: list[PreparedPicture] = []
+        for (index, picture), future in map_ahead(prepare, enumerate(pictures), ahead=batch_size):
+            try:
+                prepared = future.result()
+            except PICTURE_ERRORS as error:
+                on_error(_name(picture, index), error)
+                continue
+            # pictures of different sizes cannot be stacked where the pipeline keeps their shape
+            if batch and _shape(batch[0]) != _shape(prepared):
+                yield from self._predict_what_works(batch, on_error)
+                batch = []
+            batch.append(prepared)
+            if len(batch) == batch_size:
+                yield from self._predict_what_works(batch, on_error)
+                batch = []
+        if batch:
+            yield from self._predict_what_works(batch, on_error)
+
+    def _predict_what_works(
+        self, batch: list[PreparedPicture], on_error: Callable[[str, Exception], None]
+    ) -> list[DISResult]:
+        try:
+            return self.predict(batch)
+        except PICTURE_ERRORS as error:
+            if len(batch) == 1:
+                on_error(batch[0].name, error)
+                return []
+        alone = [self._predict_what_works([prepared], on_error) for prepared in batch]
+        return [result for results in alone for result in results]
+
+
+def find_config(name: str | Path) -> Path:
+    """The config file of a path, or of the stem of one in ``configs/``.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    shipped = {path.stem: path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts}
+    if str(name) not in shipped:
+        near = get_close_matches(str(name), shipped, n=3, cutoff=0.4)
+        hint = f'; did you mean one of {near}?' if near else '.'
+        raise FileNotFoundError(
+            f"'{name}' is no config file, nor the name of one in configs/{hint}"
         )
+    return shipped[str(name)]
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for; None: a GPU if there is one, or else the CPU, which is announced.
+
+    Raises:
+        ValueError: if the device is not known or not there.
+    """
+    there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available()}
+    if device is None:
+        kind = next((kind for kind, is_there in there.items() if is_there), 'cpu')
+        if kind == 'cpu':
+            print_log('no GPU found: predicting on the CPU', logger='current')
+        return torch.device(kind)
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"`device` is '{device}', expected 'cpu', 'cuda' or 'mps'.") from error
+    if not there.get(device.type, True):
+        raise ValueError(
+            f"`device` is '{device}', but there is no {device.type} device; leave it out to take "
+            'what there is.'
+        )
+    return device
 
 
 @contextmanager
@@ -162,11 +356,18 @@ def _picture_transforms(cfg: Config) -> list[ConfigDict]:
             f"the config '{cfg.filename}' has neither `test_pipeline` nor "
             '`test_dataloader.dataset.pipeline`, so it does not say how to prepare a picture.'
         )
+    return without_loading(pipeline)
+
+
+def without_loading(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
+    """Copies of a pipeline's steps without those that read pictures and truths."""
     kept = [step for step in pipeline if step['type'].split('.')[-1] not in _LOADING_TRANSFORMS]
     return [step.copy() for step in kept]
 
 
-def _with_test_options(model_cfg: ConfigDict, edge: bool, seed: int | None) -> ConfigDict:
+def with_test_options(
+    model_cfg: ConfigDict, edge: bool = False, seed: int | None = None
+) -> ConfigDict:
     """A copy of the model's config that says in ``test_cfg`` what is wanted."""
     model_cfg = ConfigDict(model_cfg.to_dict())
     test_cfg = dict(model_cfg.get('test_cfg') or {})
@@ -174,11 +375,64 @@ def _with_test_options(model_cfg: ConfigDict, edge: bool, seed: int | None) -> C
         test_cfg['edge'] = edge
     if seed is not None:
         test_cfg['seed'] = seed
-    model_cfg.test_cfg = test_cfg
+    if test_cfg:
+        model_cfg.test_cfg = test_cfg
     return model_cfg
 
 
-def _decode(picture: str | Path | np.ndarray | Image.Image) -> tuple[np.ndarray, str | None]:
+@contextmanager
+def _memory_named() -> Iterator[None]:
+    """Turns an allocation that failed inside the block into a ``MemoryError``."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise MemoryError(
+                'the memory does not suffice; a smaller batch size, vae_slicing or half precision '
+                f'needs less ({str(error).splitlines()[0]})'
+            ) from error
+        raise
+
+
+def _precision(argument: str, name: str) -> torch.dtype:
+    if name not in PRECISIONS:
+        raise ValueError(f"`{argument}` is '{name}', expected one of {list(PRECISIONS)}.")
+    return PRECISIONS[name]
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """What is compiled one by one: modules that are called as such, without the glue between."""
+    if not isinstance(model, DiffusionSegmentor):
+        return list(model.children())
+    coder = model.vae.autoencoder
+    neck = [] if model.neck is None else [model.neck]
+    blocks = [*model.backbone.down_blocks, *neck, *model.backbone.up_blocks]
+    return [coder.encoder, *blocks, coder.decoder]
+
+
+def _edge(sample: SegDataSample) -> np.ndarray | None:
+    """float32 [H, W] in [0, 1], or None if the sample has no edge."""
+    if 'pred_edge_map' not in sample:
+        return None
+    edge = sample.pred_edge_map.data[0].float()
+    if not edge.isfinite().all():
+        raise ValueError('the edge map holds NaN or infinity; predict in float32.')
+    return edge.clamp(0, 1).cpu().numpy()
+
+
+def _name(picture: Picture, index: int) -> str:
+    return str(picture) if isinstance(picture, (str, Path)) else f'picture {index}'
+
+
+def _shape(prepared: PreparedPicture) -> torch.Size:
+    return prepared.packed['inputs'].shape
+
+
+def _warn(name: str, error: Exception) -> None:
+    print_log(f'skipped {name}: {error}', logger='current', level=logging.WARNING)
+
+
+def _decode(picture: Picture) -> tuple[np.ndarray, str | None]:
     """(uint8 RGB [H, W, 3], path or None)."""
     if isinstance(picture, (str, Path)):
         return read_rgb(str(picture)), str(picture)

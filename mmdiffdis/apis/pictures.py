@@ -2,6 +2,7 @@
 
 import glob
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -32,8 +33,15 @@ def find_pictures(inputs: list[str]) -> list[Path]:
     return list(found.values())
 
 
-def name_results(pictures: list[Path], out: Path) -> list[Path]:
+def name_results(
+    pictures: list[Path], out: Path, suffix: Callable[[Path], str] = lambda picture: '.png'
+) -> list[Path]:
     """One path in `out` per picture, all different.
+
+    Args:
+        pictures: where the pictures are.
+        out: a folder.
+        suffix: of the result of a picture.
 
     Raises:
         ValueError: if even folder and file name are not enough to tell two pictures apart, or a
@@ -60,7 +68,7 @@ def name_results(pictures: list[Path], out: Path) -> list[Path]:
             f'these have the same names as others and would replace their results: {unnamed[:4]}. '
             'Predict them in separate runs, each with its own --out.'
         )
-    results = [out / f'{names[picture]}.png' for picture in pictures]
+    results = [out / f'{names[picture]}{suffix(picture)}' for picture in pictures]
     # a file beside the pictures may be one of them, or another of the user's; never touch it
     folders = {picture.resolve().parent for picture in pictures}
     clashes = [path for path in results if path.parent.resolve() in folders and path.exists()]

@@ -51,9 +51,11 @@ class LatentAutoencoder(BaseModule):
 
     def encode(self, x: Tensor) -> Tensor:
         """Images in [-1, 1], [N, 3, H, W] -> scaled latents [N, C, H / size_divisor, ...]."""
+        x = x.to(self.autoencoder.dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.autoencoder.encode(x).latent_dist.mode() * self.scaling_factor
 
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents [N, C, h, w] -> images, about [-1, 1], [N, 3, H, W]."""
-        return self.autoencoder.decode(z / self.scaling_factor).sample
+        z = (z / self.scaling_factor).to(self.autoencoder.dtype)
+        return self.autoencoder.decode(z).sample

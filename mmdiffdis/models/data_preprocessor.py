@@ -12,7 +12,7 @@ from torch import Tensor
 def stretch(x: Tensor) -> Tensor:
     """`x` shifted and scaled to [0, 1] by its own minimum and maximum; a constant is clipped."""
     low, high = x.min(), x.max()
-    return (x - low) / (high - low) if high > low else x.clamp(0, 1)
+    return torch.where(high > low, (x - low) / (high - low), x.clamp(0, 1))
 
 
 class PairwiseCutMix:

@@ -130,6 +130,18 @@ class DiffusionSegmentor(BaseSegmentor):
         """At how many scales an image is encoded: its own and, with SWCI, half of it and so on."""
         return 1 + (0 if self.backbone.swci is None else self.backbone.swci.num_levels)
 
+    def set_precision(self, dtype: torch.dtype, vae_dtype: torch.dtype | None = None) -> None:
+        """Casts the weights for inference; steps from noise to clean latents stay in float32.
+
+        Args:
+            dtype: of the U-Net: backbone and neck.
+            vae_dtype: of the autoencoder; None: as the U-Net.
+        """
+        self.backbone.to(dtype)
+        if self.neck is not None:
+            self.neck.to(dtype)
+        self.vae.to(vae_dtype or dtype)
+
     def encode_image(self, images: Tensor) -> list[Tensor]:
         """Latents of images in [-1, 1], [B, 3, H, W], at their own size, then at 1/2, 1/4, ...
 
@@ -164,7 +176,8 @@ class DiffusionSegmentor(BaseSegmentor):
         """
         halves = len(noisy) // len(latents[0])
         x = torch.cat([latents[0].repeat(halves, 1, 1, 1), noisy], dim=1)  # [2B, 2C, h, w]
-        prompt = self.prompt.expand(len(x), -1, -1)
+        x, prompt, *latents = (t.to(self.backbone.dtype) for t in (x, self.prompt, *latents))
+        prompt = prompt.expand(len(x), -1, -1)
         # 1. timestep and which half: one embedding
         embedding = self.backbone.embed(timesteps)
         # 2. encoder

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.unets.unet_2d_blocks import (
     CrossAttnDownBlock2D,
@@ -137,13 +138,18 @@ class SDTurboUNet(BaseModule):
                 )
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and of what they take."""
+        return self.conv_in.weight.dtype
+
+    @property
     def size_divisor(self) -> int:
         """The sides of a latent must be multiples of this."""
         return 2 ** (self.num_levels - 1)
 
     def embed(self, timesteps: Tensor) -> Tensor:
         """Time plus batch-discriminative embedding, [2B, C_e], of 2B timesteps (B without BDE)."""
-        encoding = self.timestep_encoding(timesteps).to(self.conv_in.weight.dtype)
+        encoding = self.timestep_encoding(timesteps).to(self.dtype)
         embedding = self.time_embedding(encoding)
         if self.bde is not None:
             embedding = embedding + self.bde(len(timesteps) // 2)

@@ -1,5 +1,6 @@
 """What is asked of a clean latent: to be near the truth's, and to become a mask (paper, Eqn. 5)."""
 
+import torch
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -48,5 +49,9 @@ class VAEDecodeHead(BaseModule):
         return vae.decode(clean).mean(dim=1, keepdim=True)
 
     def predict(self, clean: Tensor, vae: nn.Module) -> Tensor:
-        """Latents [N, C, h, w] -> foreground probabilities in [0, 1], [N, 1, H, W]."""
-        return (self(clean, vae).float() / 2 + 0.5).clamp(0, 1)
+        """Latents [N, C, h, w] -> foreground probabilities in [0, 1], [N, 1, H, W] float32.
+
+        What is not finite becomes NaN: clipped, infinity would pass for a sound mask.
+        """
+        maps = self(clean, vae).float() / 2 + 0.5
+        return maps.clamp(0, 1).where(maps.isfinite(), torch.nan)

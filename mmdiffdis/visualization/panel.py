@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from .foreground import foreground_colour
+
 _GAP = 6
 _CAPTION_HEIGHT = 26
 _BORDER = ((0, 4), (3, 3), (0, 0))  # around a pair of a contact sheet
@@ -90,8 +92,8 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def cutout(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 4] RGBA: the image with the mask as its alpha channel."""
-    return np.dstack([image, to_grey(mask)])
+    """uint8 [H, W, 4] RGBA: the foreground in its own colours, the mask as its alpha channel."""
+    return np.dstack([foreground_colour(image, to_unit(mask)), to_grey(mask)])
 
 
 def to_grey(mask: np.ndarray) -> np.ndarray:

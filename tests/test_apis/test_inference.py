@@ -1,12 +1,17 @@
-"""Masks of single pictures, with small stock segmentors."""
+"""Masks of pictures, with small stock segmentors and a tiny diffusion model."""
+
+import itertools
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT, tiny_config
 from mmengine.config import Config
+from mmseg.registry import MODELS
 from PIL import Image
 
-from mmdiffdis.apis import DISInferencer
+from mmdiffdis.apis import DISInferencer, inference
+from mmdiffdis.apis.inference import choose_device, find_config
 from mmdiffdis.checkpoints import CheckpointError
 
 
@@ -138,10 +143,237 @@ def test_config_without_a_model():
         (np.zeros((4, 4), np.float32), ValueError, r'float32 of shape \(4, 4\), expected uint8'),
         (np.zeros((4, 4, 2), np.uint8), ValueError, r'shape \(4, 4, 2\)'),
         (np.zeros((0, 4, 3), np.uint8), ValueError, r'shape \(0, 4, 3\)'),
-        (7, TypeError, '`picture` is a int'),
+        (7, TypeError, '`pictures` is a int'),
         ('gone.jpg', FileNotFoundError, 'gone.jpg'),
     ],
 )
 def test_what_is_no_picture(two_channels, picture, error, message):
     with pytest.raises(error, match=message):
         DISInferencer(*two_channels, device='cpu')(picture)
+
+
+@pytest.fixture
+def diffusion(tmp_path) -> tuple:
+    """(config, checkpoint) of a tiny diffusion model that predicts v, as such models do."""
+    scheduler = dict(prediction_type='v_prediction')
+    pipeline = [dict(type='DISResize', scale=(64, 64)), dict(type='PackDISInputs')]
+    cfg = Config(dict(model=tiny_config(scheduler=scheduler), test_pipeline=pipeline))
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'tiny.pth')
+    return cfg, tmp_path / 'tiny.pth'
+
+
+@pytest.fixture
+def pictures(draw_pair) -> list[np.ndarray]:
+    sizes = (40, 56), (61, 30), (64, 64), (33, 47)
+    pixel = np.full((1, 1, 3), 90, np.uint8)
+    return [*(draw_pair(i, *size)[0] for i, size in enumerate(sizes)), pixel]
+
+
+def assert_same(results, expected, atol=1e-5):
+    assert len(results) == len(expected)
+    for result, one in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result.mask, one.mask, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize('batch_size', [1, 2, 3, 9])
+def test_many_pictures_have_the_masks_of_each_alone(diffusion, pictures, batch_size):
+    inferencer = DISInferencer(*diffusion, device='cpu')
+    results = list(inferencer(pictures, batch_size=batch_size))
+    assert_same(results, [inferencer(picture) for picture in pictures])
+    assert [result.index for result in results] == list(range(5))
+
+
+def test_folder_list_and_generator_are_the_same(diffusion, pictures, tmp_path):
+    inferencer = DISInferencer(*diffusion, device='cpu', edge=True)
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f'{i}.png')
+    paths = sorted(folder.iterdir())
+    alone = [inferencer(path) for path in paths]
+    assert [result.stem for result in alone] == ['0', '1', '2', '3', '4']
+    assert all(result.edge.shape == result.mask.shape for result in alone)
+    for many in (folder, str(folder), paths, (path for path in paths)):
+        assert_same(list(inferencer(many)), alone)
+
+
+def test_endless_generator_is_predicted_as_it_goes(two_channels, pictures):
+    results = DISInferencer(*two_channels, device='cpu')(itertools.cycle(pictures))
+    assert [next(results).index for _ in range(7)] == list(range(7))
+    results.close()
+
+
+@pytest.mark.parametrize('batch_size', [1, 4])
+def test_broken_pictures_are_reported_and_the_rest_is_predicted(
+    two_channels, pictures, tmp_path, batch_size
+):
+    (tmp_path / 'broken.jpg').write_bytes(b'\xff\xd8\xff')
+    given = [pictures[0], tmp_path / 'broken.jpg', pictures[1], np.zeros((2, 2)), pictures[2]]
+    inferencer = DISInferencer(*two_channels, device='cpu')
+    reports = []
+    results = list(
+        inferencer(given, batch_size=batch_size, on_error=lambda *report: reports.append(report))
+    )
+    assert [result.index for result in results] == [0, 2, 4]
+    assert [name for name, _ in reports] == [str(tmp_path / 'broken.jpg'), 'picture 3']
+    assert 'cannot read' in str(reports[0][1]) and 'float64' in str(reports[1][1])
+
+
+def test_one_picture_that_fails_in_a_batch_does_not_take_the_others(
+    two_channels, pictures, monkeypatch
+):
+    inferencer = DISInferencer(*two_channels, device='cpu')
+    step = inferencer.model.test_step
+
+    def fail_for_the_square(data):
+        samples = step(data)
+        for sample in samples:
+            if sample.ori_shape == (64, 64):
+                sample.seg_logits.data[0, 0, 0] = torch.nan
+        return samples
+
+    monkeypatch.setattr(inferencer.model, 'test_step', fail_for_the_square)
+    reports = []
+    results = list(inferencer(pictures, batch_size=5, on_error=lambda *r: reports.append(r)))
+    assert [result.index for result in results] == [0, 1, 3, 4]
+    ((name, error),) = reports
+    assert name == 'picture 2' and 'NaN or infinity' in str(error)
+
+
+def test_pictures_that_cannot_be_stacked_go_alone(two_channels, pictures):
+    cfg = Config.fromfile(two_channels[0])
+    cfg.test_pipeline = [dict(type='PackDISInputs')]  # at their own sizes
+    cfg.model.data_preprocessor.pop('size')
+    inferencer = DISInferencer(cfg, two_channels[1], device='cpu')
+    given = [pictures[0], pictures[0], pictures[2]]
+    expected = [inferencer(picture) for picture in given]
+    assert_same(list(inferencer(given, batch_size=3)), expected)
+
+
+@pytest.mark.parametrize(
+    ('precision', 'levels'),
+    # 8 bits of bfloat16 are fewer than a mask of 256 levels asks for
+    [('float16', 2), ('bfloat16', 16)],
+)
+def test_half_precision_is_near_float32(diffusion, pictures, precision, levels):
+    exact = DISInferencer(*diffusion, device='cpu')
+    half = DISInferencer(*diffusion, device='cpu', precision=precision)
+    assert half.model.backbone.dtype == half.model.vae.autoencoder.dtype != torch.float32
+    assert half.model.scheduler.alphas_cumprod.dtype == torch.float32
+    errors = np.concatenate(
+        [
+            np.abs(a.mask - b.mask).ravel()
+            for a, b in zip(exact(pictures), half(pictures), strict=True)
+        ]
+    )
+    assert 0 < np.quantile(errors, 0.999) <= levels / 255
+
+
+def test_autoencoder_may_stay_in_float32(diffusion, pictures):
+    options = dict(device='cpu', precision='float16', vae_precision='float32', edge=True)
+    inferencer = DISInferencer(*diffusion, **options)
+    assert inferencer.model.vae.autoencoder.dtype == torch.float32
+    assert inferencer.model.neck.residual_in.conv1.weight.dtype == torch.float16
+    result = inferencer(pictures[0])
+    assert result.mask.dtype == result.edge.dtype == np.float32
+
+
+def test_stock_segmentor_in_half_precision(config, stock_checkpoint, pictures):
+    checkpoint = stock_checkpoint(config)
+    exact = DISInferencer(config, checkpoint, device='cpu')(pictures[0]).mask
+    half = DISInferencer(config, checkpoint, device='cpu', precision='bfloat16')(pictures[0]).mask
+    assert 0 < np.abs(exact - half).max() < 0.05
+
+
+@pytest.mark.parametrize('part', ['mask', 'edge'])
+def test_overflow_is_an_error_instead_of_a_black_mask(diffusion, pictures, part):
+    inferencer = DISInferencer(*diffusion, device='cpu', edge=part == 'edge')
+    decode = inferencer.model.decode_head.forward
+
+    def overflow(clean, vae):
+        maps = decode(clean, vae)
+        maps[-1, 0, 5, 5] = -torch.inf  # would be clipped to 0
+        return maps
+
+    inferencer.model.decode_head.forward = overflow
+    with pytest.raises(ValueError, match=r'NaN or infinity[\s\S]*float32'):
+        inferencer(pictures[0])
+
+
+def test_memory_that_does_not_suffice_is_named(two_channels, pictures, monkeypatch):
+    inferencer = DISInferencer(*two_channels, device='cpu')
+
+    def exhausted(data):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB")
+
+    monkeypatch.setattr(inferencer.model, 'test_step', exhausted)
+    with pytest.raises(MemoryError, match='smaller batch size.*you tried 1 TB'):
+        inferencer(pictures[0])
+
+
+def test_switches_leave_the_masks_as_they_are(diffusion, pictures, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, mode: compiled.append(mode))
+    plain = DISInferencer(*diffusion, device='cpu')
+    assert not compiled
+    expected = [plain(picture) for picture in pictures]
+    options = dict(channels_last=True, vae_slicing=True, compile='default')
+    switched = DISInferencer(*diffusion, device='cpu', **options)
+    assert compiled == ['default'] * 11  # 4 + 4 blocks of the U-Net, its neck, the VAE's two halves
+    weight = switched.model.backbone.down_blocks[0].resnets[0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert_same(list(switched(pictures, batch_size=5)), expected)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(precision='half'), r"`precision` is 'half', expected one of \['float32'"),
+        (dict(vae_precision='float32'), 'EncoderDecoder, which has no VAE'),
+        (dict(vae_slicing=True), 'EncoderDecoder, which has no VAE'),
+        (dict(device='gpu'), "`device` is 'gpu', expected 'cpu', 'cuda' or 'mps'"),
+    ],
+)
+def test_impossible_options(two_channels, options, message):
+    with pytest.raises(ValueError, match=message):
+        DISInferencer(*two_channels, **options)
+
+
+def test_batches_of_nothing(two_channels, pictures):
+    with pytest.raises(ValueError, match='`batch_size` is 0, expected at least 1'):
+        DISInferencer(*two_channels, device='cpu')(pictures, batch_size=0)
+
+
+@pytest.mark.parametrize('kind', ['cuda', 'mps'])
+def test_device_is_taken_if_there_and_a_missing_one_is_named(kind, monkeypatch):
+    available = dict(cuda=torch.cuda, mps=torch.backends.mps)
+    for name, module in available.items():
+        monkeypatch.setattr(module, 'is_available', lambda name=name: name == kind)
+    assert choose_device().type == choose_device(kind).type == kind
+    other = 'mps' if kind == 'cuda' else 'cuda'
+    with pytest.raises(ValueError, match=f"`device` is '{other}', but there is no {other} device"):
+        choose_device(other)
+
+
+def test_falling_back_to_the_cpu_is_announced(monkeypatch):
+    announced = []
+    monkeypatch.setattr(inference, 'print_log', lambda text, **_: announced.append(text))
+    for module in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(module, 'is_available', lambda: False)
+    assert choose_device('cpu').type == 'cpu' and not announced
+    assert choose_device().type == 'cpu'
+    assert announced == ['no GPU found: predicting on the CPU']
+
+
+def test_config_by_its_name():
+    name = 'diffdis_tiny_1xb16-1k2_synthetic-dis-128x128'
+    assert find_config(name) == ROOT / 'configs' / 'diffdis' / f'{name}.py'
+    with pytest.raises(FileNotFoundError, match=f"'diffdis_tiny' is no config.*{name}"):
+        find_config('diffdis_tiny')
+
+
+def test_cutout_of_a_result(two_channels, pictures):
+    result = DISInferencer(*two_channels, device='cpu')(pictures[0])
+    assert result.cutout().shape == (40, 56, 4)
+    np.testing.assert_array_equal(result.cutout()[..., 3], np.rint(result.mask * 255))

@@ -1,0 +1,79 @@
+"""Frames of videos, and videos of frames."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
+
+
+class VideoReader:
+    """The frames of a video, uint8 [H, W, 3] RGB, upright; iterate over it once.
+
+    Attributes:
+        fps: frames a second; those of a video of varying rate are taken to be evenly spaced.
+
+    Raises:
+        ValueError: if the file is no video that OpenCV can read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._capture = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise ValueError(f"cannot read '{path}' as a video.")
+        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while True:
+            there_is_one, frame = self._capture.read()
+            if not there_is_one:
+                break
+            yield frame[..., ::-1]
+        self._capture.release()
+
+
+class VideoWriter:
+    """Takes uint8 frames, [H, W] grey or [H, W, 3] RGB, all of one size."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._path, self._fps, self._writer = path, fps, None
+
+    def write(self, frame: np.ndarray) -> None:
+        """Append a frame.
+
+        Raises:
+            OSError: if OpenCV has no encoder for the file's kind.
+        """
+        bgr = np.repeat(frame[..., None], 3, axis=2) if frame.ndim == 2 else frame[..., ::-1]
+        if self._writer is None:
+            codec = cv2.VideoWriter.fourcc(*'mp4v')
+            size = bgr.shape[1], bgr.shape[0]
+            self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, size)
+            if not self._writer.isOpened():
+                raise OSError(f"OpenCV cannot write the video '{self._path}'.")
+        self._writer.write(np.ascontiguousarray(bgr))
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises:
+            ValueError: if there was no frame.
+        """
+        if self._writer is None:
+            raise ValueError('the video has no frames.')
+        self._writer.release()
+
+
+@contextmanager
+def whole_or_nothing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; what is there takes its place when the block succeeds."""
+    unfinished = path.with_name(f'.{os.getpid()}.{path.name}')
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

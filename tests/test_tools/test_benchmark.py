@@ -1,0 +1,137 @@
+"""tools/analysis_tools/benchmark.py: what it measures of which model, and what it writes."""
+
+import csv
+import importlib.util
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, tiny_config
+from mmengine.config import Config
+from mmseg.registry import MODELS
+from PIL import Image
+
+TOOL = ROOT / 'tools' / 'analysis_tools' / 'benchmark.py'
+SPEC = importlib.util.spec_from_file_location('benchmark', TOOL)
+tool = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tool)
+
+
+@pytest.fixture
+def diffusion(tmp_path) -> str:
+    """CONFIG:CKPT of a tiny diffusion model with a test-time augmentation of two passes."""
+    scale = [dict(type='DISResize', scale=(64, 64))]
+    flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
+    pack = [dict(type='PackDISInputs')]
+    truth = [dict(type='LoadDISAnnotations')]
+    cfg = Config(
+        dict(
+            model=tiny_config(test_cfg=dict(edge=False)),
+            test_pipeline=[dict(type='LoadDISImage'), *scale, *truth, *pack],
+            tta_pipeline=[
+                dict(type='LoadDISImage'),
+                dict(type='TestTimeAug', transforms=[scale, flips, truth, pack]),
+            ],
+            tta_model=dict(type='DISTTAModel', min_max=True),
+        )
+    )
+    cfg.dump(tmp_path / 'diffusion.py')
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'diffusion.pth')
+    return f'{tmp_path}/diffusion.py:{tmp_path}/diffusion.pth'
+
+
+@pytest.fixture
+def photos(tmp_path, write_set):
+    """A folder of two pictures, beside one of their masks."""
+    return write_set(tmp_path, 'photos', stems=('a', 'b')) / 'photos'
+
+
+def run(*arguments, out) -> list[dict]:
+    tool.main([*map(str, arguments), '--device', 'cpu', '--out', str(out)])
+    with open(out / 'benchmark.csv', newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def test_models_and_variants_side_by_side(
+    diffusion, stock_config, stock_checkpoint, photos, tmp_path, capsys
+):
+    config = stock_config(2)
+    models = [diffusion, f'{config}:{stock_checkpoint(config)}']
+    options = ['--images', photos / 'im', '--gt', photos / 'gt', '--repeats', 2]
+    variants = ['--variants', 'mask', 'edge', 'reference']
+    rows = run(*models, *options, *variants, out=tmp_path / 'out')
+    named = [(row['model'], row['variant']) for row in rows]
+    assert named == [
+        ('diffusion', 'mask'),
+        ('diffusion', 'edge'),
+        ('diffusion', 'reference'),
+        ('fcn_2', 'mask'),
+    ]
+    mask, edge, reference, stock = rows
+    # the reference makes both maps in each of its two passes
+    assert float(mask['TFLOP']) < float(edge['TFLOP'])
+    assert float(reference['TFLOP']) == pytest.approx(2 * float(edge['TFLOP']), rel=1e-3)
+    assert float(mask['parameters M']) == float(reference['parameters M'])
+    for row in (mask, edge, reference):
+        assert all(float(row[f'{stage} ms']) > 0 for stage in tool.STAGES)
+    assert float(stock['encode ms']) == float(stock['decode ms']) == 0
+    assert float(stock['network ms']) > 0
+    for row in rows:
+        assert 0 <= float(row['MAE']) <= 1
+        low, high = map(float, row['quartiles'].split('-'))
+        assert low <= float(row['total ms']) <= high
+    assert mask['MAE'] == edge['MAE'] != reference['MAE']
+
+    printed = capsys.readouterr().out
+    assert printed.strip().endswith((tmp_path / 'out' / 'benchmark.md').read_text().strip())
+    assert f'torch {torch.__version__}' in printed and '2 pictures, 2 repeats' in printed
+    assert 'protocol "soft"' in printed
+    assert Image.open(tmp_path / 'out' / 'benchmark.png').width > 500
+    written = sorted((tmp_path / 'out' / 'masks').iterdir())
+    assert [path.name for path in written] == ['0_mask', '1_edge', '2_reference', '3_mask']
+    first, second = (np.array(Image.open(path / 'a.png')).astype(int) for path in written[:2])
+    assert first.shape == (40, 56) and np.abs(first - second).max() <= 1
+
+
+def test_reference_is_the_test_with_its_augmentation(diffusion, photos):
+    """The passes averaged by hand: each stretched, the flipped one turned back."""
+    device = torch.device('cpu')
+    picture = photos / 'im' / 'a.jpg'
+    reference = tool.load(diffusion, 'reference', device).inferencer
+    plain = tool.load(diffusion, 'edge', device).inferencer
+    passes = [plain(picture).mask]
+    flipped = Image.open(picture).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    passes.append(plain(flipped, stem='a').mask[:, ::-1])
+    stretched = [(one - one.min()) / (one.max() - one.min()) for one in passes]
+    np.testing.assert_allclose(reference(picture).mask, np.mean(stretched, axis=0), atol=2e-5)
+
+
+def test_pictures_of_scikit_image_are_taken_if_there_are_no_others(diffusion, tmp_path, capsys):
+    (row,) = run(diffusion, '--repeats', 1, out=tmp_path / 'out')
+    assert 'MAE' not in row and 'Scores' not in capsys.readouterr().out
+    assert len(list((tmp_path / 'out' / 'images').iterdir())) == 3
+
+
+def test_stopwatch_adds_up_what_a_stage_takes():
+    watch = tool.Stopwatch(torch.device('cpu'))
+    wait = watch.timed(time.sleep, 'wait')
+    for _ in range(2):
+        wait(0.02)
+    assert watch.seconds['wait'] == pytest.approx(0.04, rel=0.9) and watch.seconds['wait'] >= 0.04
+
+
+def test_mistakes_end_in_one_line(diffusion, stock_config, photos, tmp_path):
+    out = tmp_path / 'out'
+    with pytest.raises(SystemExit, match='--repeats 0: expected at least 1'):
+        run(diffusion, '--repeats', 0, out=out)
+    with pytest.raises(SystemExit, match='--gt takes --images'):
+        run(diffusion, '--gt', photos / 'gt', out=out)
+    (photos / 'gt' / 'b.png').unlink()
+    with pytest.raises(SystemExit, match=r"gt' has no mask of the stem 'b'"):
+        run(diffusion, '--images', photos / 'im', '--gt', photos / 'gt', out=out)
+    with pytest.raises(SystemExit, match=r"no model has any of the variants \['edge'\]"):
+        run(stock_config(2), '--variants', 'edge', out=out)
+    with pytest.raises(SystemExit, match="'nowhere' is no config file"):
+        run('nowhere', out=out)

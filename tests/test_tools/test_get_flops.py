@@ -1,0 +1,57 @@
+"""tools/analysis_tools/get_flops.py: its table, and its messages."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, tiny_config
+from mmengine.config import Config, ConfigDict
+
+from mmdiffdis.flops import build_on_meta, count_cost
+
+TOOL = ROOT / 'tools' / 'analysis_tools' / 'get_flops.py'
+SPEC = importlib.util.spec_from_file_location('get_flops', TOOL)
+tool = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tool)
+
+
+@pytest.fixture
+def config(tmp_path) -> str:
+    path = tmp_path / 'small.py'
+    Config(dict(model=tiny_config())).dump(path)
+    return str(path)
+
+
+@pytest.mark.parametrize('edge', [False, True])
+def test_table_adds_up_and_says_what_was_counted(config, edge, capsys):
+    tool.main([config, '--shape', '64', '128', *(['--edge'] if edge else [])])
+    header, _, *table = capsys.readouterr().out.strip().splitlines()
+    what = 'mask and edge' if edge else 'mask'
+    assert header.startswith(f'**small**, {what} of one 64x128 image')
+    assert header.endswith('multiply-add = 2 FLOP')
+    *parts, total = [[cell.strip() for cell in line.split('|')[1:-1]] for line in table[2:]]
+    assert total[0] == 'total'
+    for column in (1, 2):
+        assert sum(float(row[column]) for row in parts) == pytest.approx(
+            float(total[column]), abs=0.03 if column == 1 else 1e-6
+        )
+    expected = count_cost(
+        build_on_meta(ConfigDict(tiny_config(test_cfg=dict(edge=edge)))), (64, 128)
+    )
+    assert float(total[2]) == pytest.approx(expected.total_flop / 1e12, rel=1e-3)
+
+
+def test_stock_segmentor(stock_config, capsys):
+    tool.main([str(stock_config(2)), '--shape', '64', '64'])
+    assert '| decode_head |' in capsys.readouterr().out
+
+
+def test_mistakes_end_in_one_line(config, stock_config):
+    with pytest.raises(SystemExit, match='error: .*predicts no edges; leave out --edge'):
+        tool.main([str(stock_config(2)), '--shape', '64', '64', '--edge'])
+    with pytest.raises(SystemExit, match='error: images of 60x64 pixels: expected both sides'):
+        tool.main([config, '--shape', '60', '64'])
+    with pytest.raises(SystemExit, match='--shape 0 64: expected two positive numbers'):
+        tool.main([config, '--shape', '0', '64'])
+    with pytest.raises(SystemExit, match='nowhere.py does not exist'):
+        tool.main([str(Path('nowhere.py')), '--shape', '64', '64'])
