@@ -46,7 +46,9 @@ def test_config_survives_being_saved_and_read_again(path, tmp_path):
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_datasets_are_registered_and_name_the_missing_folder(path, tmp_path):
-    dataset = {**load(path).train_dataloader.dataset, 'data_root': str(tmp_path / 'nowhere')}
+    dataset = load(path).train_dataloader.dataset
+    where = 'latent_file' if dataset.type == 'LatentDataset' else 'data_root'
+    dataset = {**dataset, where: str(tmp_path / 'nowhere')}
     with pytest.raises(FileNotFoundError, match='nowhere'):
         DATASETS.build(dataset)
 
