@@ -36,7 +36,6 @@ setup(
         'scipy',
         'pillow',
         'scikit-image',
-        'pysodmetrics>=1.6',
         'tqdm',
     ],
     # mmcv itself is an extra, because mmcv and mmcv-lite install into the same folder: to require
@@ -46,7 +45,7 @@ setup(
         'full': ['mmcv==2.1.0'],
         'train': ['tensorboard'],
         'convert': ['transformers'],  # once, for the empty prompt's embedding
-        'tests': ['pytest>=8', 'ruff', 'transformers'],
+        'tests': ['pytest>=8', 'ruff', 'transformers', 'pysodmetrics>=1.6'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

@@ -1,11 +1,14 @@
-"""From a command line to a config that a `Runner` can be built from: what `tools/` share."""
+"""What `tools/` share: from a command line to a config, short errors, and records of results."""
 
 import argparse
+import json
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,21 @@ from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from .checkpoints import CheckpointError
+from .version import __version__
 
 TRACEBACK_VARIABLE = 'MMDIFFDIS_TRACEBACK'
+
+# What figures may depend on.
+PACKAGES = (
+    'torch',
+    'mmengine',
+    'mmcv',
+    'mmcv-lite',
+    'mmsegmentation',
+    'diffusers',
+    'numpy',
+    'opencv-python',
+)
 
 # Configs may hold more than the arguments of `Runner`; these are read from `Runner.cfg`.
 _OTHER_CONFIG_KEYS = {
@@ -167,3 +183,25 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
     wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
     wrapper.setdefault('broadcast_buffers', False)
     wrapper.device_ids = None
+
+
+def save_json(content: dict, path: Path) -> None:
+    """Writes `content` to `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        unfinished.write_text(json.dumps(content, indent=2, default=str) + '\n', encoding='utf-8')
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and those that figures may depend on."""
+    found = {'python': platform.python_version(), 'mmdiffdis': __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # there is mmcv or mmcv-lite
+    return found

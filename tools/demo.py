@@ -24,7 +24,7 @@ from tqdm import tqdm
 import mmdiffdis  # noqa: F401, checks what is installed
 from mmdiffdis.datasets.synthetic import write_dataset
 from mmdiffdis.datasets.transforms.loading import read_rgb
-from mmdiffdis.evaluation.dis_metric import (
+from mmdiffdis.evaluation import (
     PAPER_MEASURES,
     PROTOCOLS,
     apply_protocol,

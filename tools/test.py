@@ -6,15 +6,11 @@ metric's protocol, test-time augmentation, noise seed, test pipeline and version
 """
 
 import argparse
-import json
 import math
-import os
-import platform
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import mmdiffdis  # isort: skip - first, for it reports a missing or unsuitable MMEngine
+import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -26,18 +22,9 @@ from mmdiffdis.launch import (
     add_config_arguments,
     load_config,
     one_line_errors,
+    save_json,
     set_launcher,
-)
-
-PACKAGES = (
-    'torch',
-    'mmengine',
-    'mmcv',
-    'mmcv-lite',
-    'mmsegmentation',
-    'diffusers',
-    'pysodmetrics',
-    'numpy',
+    versions,
 )
 
 
@@ -107,29 +94,8 @@ def describe(config: Config, args: argparse.Namespace, runner: Runner) -> dict:
         'tta': tta,
         'seed': (segmentor.get('test_cfg') or {}).get('seed'),
         'pipeline': config.test_dataloader.dataset.get('pipeline'),
-        'versions': {'python': platform.python_version(), **_versions()},
+        'versions': versions(),
     }
-
-
-def save_json(content: dict, path: Path) -> None:
-    """Writes `content` to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        unfinished.write_text(json.dumps(content, indent=2, default=str) + '\n', encoding='utf-8')
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _versions() -> dict[str, str]:
-    versions = {'mmdiffdis': mmdiffdis.__version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue  # there is mmcv or mmcv-lite
-    return versions
 
 
 def main(argv: list[str] | None = None) -> None:

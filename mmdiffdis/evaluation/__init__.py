@@ -1,5 +1,29 @@
-"""Scoring of masks."""
+"""Scoring of masks: one file for each family of measures, the protocol, and the metric."""
 
 from .dis_metric import DISMetric
+from .measures import (
+    LOWER_IS_BETTER,
+    MEASURES,
+    PAPER_MEASURES,
+    Scores,
+    check_measures,
+    measure_image,
+    summarise,
+)
+from .protocol import PROTOCOLS, RESIZE_RULES, apply_protocol, protocol_text, resolve_protocol
 
-__all__ = ['DISMetric']
+__all__ = [
+    'LOWER_IS_BETTER',
+    'MEASURES',
+    'PAPER_MEASURES',
+    'PROTOCOLS',
+    'RESIZE_RULES',
+    'DISMetric',
+    'Scores',
+    'apply_protocol',
+    'check_measures',
+    'measure_image',
+    'protocol_text',
+    'resolve_protocol',
+    'summarise',
+]

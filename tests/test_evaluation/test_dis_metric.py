@@ -11,8 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import METRICS
 from mmseg.structures import SegDataSample
 
-from mmdiffdis.evaluation import DISMetric
-from mmdiffdis.evaluation.dis_metric import MEASURES, apply_protocol
+from mmdiffdis.evaluation import MEASURES, DISMetric, apply_protocol
 
 
 def make_sample(seed: int, subset: str = '', shape: tuple[int, int] = (24, 30)) -> dict:
@@ -224,9 +223,12 @@ def test_built_from_a_config():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'protocol': 'hard'}, r"`protocol` is 'hard', expected one of \['soft', 'diffdis'\]"),
+        (
+            {'protocol': 'hard'},
+            r"`protocol` is 'hard', expected one of \['soft', 'binary', 'diffdis'\]",
+        ),
         ({'protocol': {'minmax': True}}, r"unknown key\(s\) \['minmax'\]"),
-        ({'measures': ['IoU']}, r"`measures` is \['IoU'\], expected names out of"),
+        ({'measures': ['F1']}, r"`measures` is \['F1'\], expected names out of"),
         ({'measures': []}, r'`measures` is \[\]'),
     ],
 )

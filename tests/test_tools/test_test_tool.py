@@ -45,7 +45,7 @@ def test_figures_come_with_what_makes_them(score, tmp_path, channels):
     (protocol,) = written['protocol']
     assert protocol['protocol'] == 'soft' and protocol['binarise'] is None
     assert [step['type'] for step in written['pipeline']][1] == 'DISResize'
-    assert {'torch', 'mmengine', 'mmsegmentation', 'pysodmetrics'} <= set(written['versions'])
+    assert {'torch', 'mmengine', 'mmsegmentation', 'opencv-python'} <= set(written['versions'])
     panels = sorted(path.name for path in (tmp_path / 'work' / 'panels' / 'test').iterdir())
     assert panels == ['a.jpg', 'b #1.jpg']
 

@@ -1,0 +1,21 @@
+"""Tables of figures."""
+
+from mmdiffdis.tables import figures_as_text, latex, latex_text
+
+
+def test_best_of_a_column_is_bold_and_shared_by_what_is_printed_alike():
+    assert figures_as_text([0.91, 0.904, 0.1], 2, False, '*{}*') == ['*0.91*', '0.90', '0.10']
+    assert figures_as_text([10, 9], 0, True, '*{}*') == ['10', '*9*']
+    assert figures_as_text([0.101, 0.102], 2, True, '*{}*') == ['*0.10*', '*0.10*']
+
+
+def test_a_single_figure_is_not_the_best_of_anything():
+    assert figures_as_text([0.5], 1, False, '*{}*') == ['0.5']
+
+
+def test_latex():
+    name = latex_text('a_b & 50% #1')
+    assert name == r'a\_b \& 50\% \#1'
+    lines = latex(['model', 'MAE'], [[name, r'\textbf{0.1}']]).splitlines()
+    assert lines[0] == r'\begin{tabular}{lr}' and lines[-1] == r'\end{tabular}'
+    assert name + r' & \textbf{0.1} \\' in lines
