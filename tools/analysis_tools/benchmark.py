@@ -54,7 +54,7 @@ from mmdiffdis.apis.inference import (
     without_loading,
 )
 from mmdiffdis.datasets.transforms.loading import read_image, to_alpha
-from mmdiffdis.evaluation.dis_metric import (
+from mmdiffdis.evaluation import (
     PAPER_MEASURES,
     PROTOCOLS,
     apply_protocol,
