@@ -39,7 +39,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from mmdiffdis.datasets.dis5k import IMAGE_SUFFIXES
+from mmdiffdis.datasets.pairing import IMAGE_SUFFIXES
 from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, to_alpha
 from mmdiffdis.evaluation import (
     LOWER_IS_BETTER,
