@@ -20,6 +20,7 @@ from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from .checkpoints import CheckpointError
+from .files import whole_or_nothing
 from .version import __version__
 
 TRACEBACK_VARIABLE = 'MMDIFFDIS_TRACEBACK'
@@ -188,12 +189,9 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
 def save_json(content: dict, path: Path) -> None:
     """Writes `content` to `path`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        unfinished.write_text(json.dumps(content, indent=2, default=str) + '\n', encoding='utf-8')
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    text = json.dumps(content, indent=2, default=str) + '\n'
+    with whole_or_nothing(path) as unfinished:
+        unfinished.write_text(text, encoding='utf-8')
 
 
 def versions() -> dict[str, str]:

@@ -70,6 +70,39 @@ def tiny_config(**changes) -> dict:
     return config
 
 
+_TRAINING_CONFIG = """
+custom_imports = dict(imports=['mmdiffdis'])
+default_scope = 'mmseg'
+model = {model}
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='DIS5KDataset',
+        data_root='set',
+        subset='DIS-TR',
+        pipeline=[
+            dict(type='LoadDISImage'),
+            dict(type='LoadDISAnnotations'),
+            dict(type='GenerateDISEdge'),
+            dict(type='RandomFlip', prob={flip}),
+            dict(type='DISResize', scale=(64, 64)),
+            dict(type='PackDISInputs'),
+        ],
+    ),
+)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters={max_iters})
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval={max_iters}))
+"""
+
+
+def training_config(model: dict, max_iters: int, flip: float = 0.0) -> str:
+    """The text of a config that trains `model` on ./set/DIS-TR, too slowly to change a weight."""
+    return _TRAINING_CONFIG.format(model=model, max_iters=max_iters, flip=flip)
+
+
 @pytest.fixture
 def tiny():
     """Builds the tiny DiffDIS; keyword arguments change its config."""

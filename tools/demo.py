@@ -31,6 +31,7 @@ from mmdiffdis.evaluation import (
     measure_image,
     summarise,
 )
+from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'diffdis' / 'diffdis_tiny_1xb16-demo_synthetic-dis-128x128.py'
@@ -132,7 +133,7 @@ def score_trivial(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     rows = {name: [] for name in methods}
     for path in tqdm(sorted((args.data / 'DIS-VD/im').iterdir()), desc='trivial methods'):
         image = read_rgb(path)
-        truth = read(path.parents[1] / 'gt' / f'{path.stem}.png') / 255 > 0.5
+        truth = read(path.parents[1] / 'gt' / f'{path.stem}.png') / 255 > TRUTH_THRESHOLD
         for name, method in methods.items():
             prediction = apply_protocol(method(image, share), **PROTOCOLS['soft'])
             rows[name].append(measure_image(prediction, truth, PAPER_MEASURES))

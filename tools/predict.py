@@ -30,7 +30,8 @@ from tqdm import tqdm
 from mmdiffdis.apis import DISInferencer, DISResult, find_pictures, name_results
 from mmdiffdis.apis.inference import PICTURE_ERRORS, PRECISIONS
 from mmdiffdis.apis.threads import map_ahead
-from mmdiffdis.apis.video import VIDEO_SUFFIXES, VideoReader, VideoWriter, whole_or_nothing
+from mmdiffdis.apis.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
+from mmdiffdis.files import whole_or_nothing
 from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.visualization.panel import overlay, panel, to_grey
 

@@ -1,4 +1,4 @@
-# The tiny model at the size that the synthetic set is drawn in; mmdiffdis://diffdis_tiny is of it.
+# The tiny model at the size that the synthetic set is drawn in.
 _base_ = [
     '../_base_/models/diffdis_tiny.py',
     '../_base_/datasets/synthetic-dis_256x256.py',

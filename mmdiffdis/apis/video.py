@@ -1,8 +1,6 @@
 """Frames of videos, and videos of frames."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -66,14 +64,3 @@ class VideoWriter:
         if self._writer is None:
             raise ValueError('the video has no frames.')
         self._writer.release()
-
-
-@contextmanager
-def whole_or_nothing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; what is there takes its place when the block succeeds."""
-    unfinished = path.with_name(f'.{os.getpid()}.{path.name}')
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -26,6 +26,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mmdiffdis.files import whole_or_nothing
+
 TRUST_VARIABLE = 'MMDIFFDIS_TRUST_CHECKPOINT'
 SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 SCHEME = 'mmdiffdis://'
@@ -126,15 +128,11 @@ def save_weights(
         storages.add(storage)
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
+    with whole_or_nothing(path) as unfinished:
         unfinished.touch()
         permissions = unfinished.stat().st_mode
         save_file(tensors, unfinished, metadata)
         unfinished.chmod(permissions)  # safetensors lets nobody but the owner read its files
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,19 +95,30 @@ def report(problems: dict[str, list[str]], show: int = 5) -> list[str]:
     return lines
 
 
+def image_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(stem, path) of what is named like an image in ``folder``, sorted by path."""
+    for path in sorted(folder.iterdir()):
+        # hidden files: macOS leaves `._name.jpg` beside every picture on foreign disks
+        if not path.name.startswith('.') and path.suffix.lower() in IMAGE_SUFFIXES:
+            yield stem_of(path), path
+
+
+def stem_of(path: Path) -> str:
+    """The file name up to the suffix, in Unicode's form NFC.
+
+    macOS writes names decomposed, others composed; the same name must match and give the same
+    noise.
+    """
+    return unicodedata.normalize('NFC', path.stem)
+
+
 def _by_stem(folder: Path, problems: dict[str, list[str]]) -> dict[str, Path]:
     """Image files of ``folder`` by stem; adds what is wrong with them to ``problems``."""
     files = {}
-    for path in sorted(folder.iterdir()):
-        # hidden files: macOS leaves `._name.jpg` beside every picture on foreign disks
-        if path.name.startswith('.') or path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
+    for stem, path in image_files(folder):
         if not path.is_file():
             problems['folder(s) or broken link(s) named like an image'].append(name_of(path))
             continue
-        # macOS writes names decomposed, others composed; the same name must match and give the same
-        # noise
-        stem = unicodedata.normalize('NFC', path.stem)
         if stem in files:
             problems['file(s) whose stem another file has too'].append(name_of(path))
         files[stem] = path

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import tiny_config, training_config
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS, MODELS
@@ -16,33 +16,6 @@ TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'encode_late
 SPEC = importlib.util.spec_from_file_location('encode_latents', TOOL)
 tool = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(tool)
-
-CONFIG = """
-custom_imports = dict(imports=['mmdiffdis'])
-default_scope = 'mmseg'
-model = {model}
-train_dataloader = dict(
-    batch_size=2,
-    num_workers=0,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='DIS5KDataset',
-        data_root='set',
-        subset='DIS-TR',
-        pipeline=[
-            dict(type='LoadDISImage'),
-            dict(type='LoadDISAnnotations'),
-            dict(type='GenerateDISEdge'),
-            dict(type='RandomFlip', prob={flip}),
-            dict(type='DISResize', scale=(64, 64)),
-            dict(type='PackDISInputs'),
-        ],
-    ),
-)
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
-default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2))
-"""
 
 
 @pytest.fixture
@@ -56,7 +29,8 @@ def config(tmp_path, monkeypatch, write_set):
         torch.save(dict(state_dict=MODELS.build(tiny_config(**changes)).state_dict()), 'start.pth')
         init_cfg = dict(type='Pretrained', checkpoint='start.pth')
         path = tmp_path / 'pictures.py'
-        path.write_text(CONFIG.format(model=tiny_config(init_cfg=init_cfg, **changes), flip=flip))
+        model = tiny_config(init_cfg=init_cfg, **changes)
+        path.write_text(training_config(model, max_iters=2, flip=flip))
         return path
 
     return write

@@ -6,35 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import tiny_config, training_config
 from mmengine.runner import CheckpointLoader
 from test_train import error_of, train
-
-CONFIG = """
-custom_imports = dict(imports=['mmdiffdis'])
-default_scope = 'mmseg'
-model = {model}
-train_dataloader = dict(
-    batch_size=2,
-    num_workers=0,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='DIS5KDataset',
-        data_root='set',
-        subset='DIS-TR',
-        pipeline=[
-            dict(type='LoadDISImage'),
-            dict(type='LoadDISAnnotations'),
-            dict(type='GenerateDISEdge'),
-            dict(type='DISResize', scale=(64, 64)),
-            dict(type='PackDISInputs'),
-        ],
-    ),
-)
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
-default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1))
-"""
 
 
 @pytest.fixture
@@ -43,7 +17,7 @@ def config(tmp_path, monkeypatch, write_set) -> Path:
     write_set(tmp_path / 'set', 'DIS-TR', stems=('a',))
     init_cfg = dict(type='StableDiffusionInit', pretrained='./sd-turbo')
     path = tmp_path / 'tiny.py'
-    path.write_text(CONFIG.format(model=tiny_config(init_cfg=init_cfg)))
+    path.write_text(training_config(tiny_config(init_cfg=init_cfg), max_iters=1))
     monkeypatch.chdir(tmp_path)
     return path
 

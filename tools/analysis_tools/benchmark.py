@@ -53,6 +53,7 @@ from mmdiffdis.apis.inference import (
     with_test_options,
     without_loading,
 )
+from mmdiffdis.datasets.pairing import image_files, stem_of
 from mmdiffdis.datasets.transforms.loading import read_image, to_alpha
 from mmdiffdis.evaluation import (
     PAPER_MEASURES,
@@ -61,6 +62,7 @@ from mmdiffdis.evaluation import (
     measure_image,
     summarise,
 )
+from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD
 from mmdiffdis.flops import build_on_meta, count_cost
 from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.models import DiffusionSegmentor
@@ -280,10 +282,10 @@ def find_truth(picture: Path, folder: Path) -> np.ndarray:
     Raises:
         FileNotFoundError: There is none.
     """
-    found = [path for path in folder.iterdir() if path.stem == picture.stem]
-    if not found:
+    found = dict(image_files(folder)).get(stem_of(picture))
+    if found is None:
         raise FileNotFoundError(f"'{folder}' has no mask of the stem '{picture.stem}'.")
-    return to_alpha(read_image(str(found[0]))) > 0.5
+    return to_alpha(read_image(str(found))) > TRUTH_THRESHOLD
 
 
 def report(contestants: list[Contestant]) -> tuple[list[str], list[list[str]]]:

@@ -16,7 +16,6 @@ Exit code: 0 if nothing is wrong, 1 if anything is listed.
 """
 
 import argparse
-import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -33,7 +32,7 @@ from tqdm import tqdm
 from mmdiffdis.datasets.inspection import Inspection, find_subsets, inspect_pair
 from mmdiffdis.datasets.pairing import Pair, find_pairs, report
 from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, to_alpha
-from mmdiffdis.launch import one_line_errors
+from mmdiffdis.launch import one_line_errors, save_json
 from mmdiffdis.visualization import contact_sheet
 from mmdiffdis.visualization.panel import spread
 
@@ -163,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
         print(to_text(name, results[name]), flush=True)
     if args.out:
         written = dict(folder=str(args.folder), subsets=results)
-        (args.out / 'report.json').write_text(json.dumps(written, indent=1) + '\n')
+        save_json(written, args.out / 'report.json')
         draw_histograms(results, args.out / 'histograms.png')
         if drawable:
             draw_sheet(drawable, args.out / 'contact_sheet.jpg')

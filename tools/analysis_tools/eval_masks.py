@@ -24,7 +24,6 @@ import csv
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -39,8 +38,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from mmdiffdis.datasets.pairing import IMAGE_SUFFIXES
-from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, to_alpha
+from mmdiffdis.datasets.pairing import image_files
+from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, read_size, to_alpha
 from mmdiffdis.evaluation import (
     LOWER_IS_BETTER,
     MEASURES,
@@ -166,11 +165,7 @@ def models_of(arguments: list[str]) -> dict[str, Path]:
 def files_by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """Image files by stem, and the names of those whose stem another has."""
     files, duplicates = {}, []
-    for path in sorted(folder.iterdir()):
-        # hidden: macOS leaves `._name.png` beside pictures on foreign disks
-        if path.name.startswith('.') or path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        stem = unicodedata.normalize('NFC', path.stem)  # macOS writes names decomposed
+    for stem, path in image_files(folder):
         if stem in files:
             duplicates.append(str(path))
         files.setdefault(stem, path)
@@ -205,11 +200,8 @@ def find_pairs(predictions: Path, truths: Path) -> tuple[list[Pair], dict[str, l
 def _header_size(path: Path) -> tuple[int, int] | None:
     """Width and height; None if the header cannot be read, which decoding will report."""
     try:
-        with Image.open(path) as image:
-            size = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF: 5 to 8 lie on their side
-            return size[::-1] if turned else size
-    except Exception:  # Pillow raises nearly anything on damaged files
+        return read_size(path)
+    except (OSError, ValueError):
         return None
 
 
