@@ -34,9 +34,11 @@ from mmdiffdis.evaluation import (
 from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / 'configs' / 'diffdis' / 'diffdis_tiny_1xb16-demo_synthetic-dis-128x128.py'
+CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_1xb8-demo_synthetic-dis-latents-256x256.py'
+# The same model on pictures: whose latents the one above learns from.
+PICTURES_CONFIG = CONFIG.with_name('diffdis_tiny_1xb8-1k2_synthetic-dis-256x256.py')
 SHIPPED = 'mmdiffdis://diffdis_tiny'
-SHIPPED_CONFIG = CONFIG.with_name('diffdis_tiny_1xb8-1k2_synthetic-dis-256x256.py')
+SHIPPED_CONFIG = CONFIG.with_name('diffdis_tiny_1xb8-1k2_synthetic-dis-384x384.py')
 # The shipped checkpoint was trained on the images of seed 0.
 FIRST_SEED = 1000
 PHOTOGRAPHS = ('astronaut', 'cat', 'coffee', 'rocket')
@@ -47,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, default=Path('demo_out'), help='folder for everything')
     parser.add_argument('--seed', type=int, default=0, help='of the images drawn and the training')
-    parser.add_argument('--num-train', type=int, default=600, help='images to train on')
+    parser.add_argument('--num-train', type=int, default=800, help='images to train on')
     parser.add_argument('--num-val', type=int, default=64, help='images to score')
     parser.add_argument('--iters', type=int, help="training steps instead of the config's")
     parser.add_argument(
@@ -67,8 +69,20 @@ def run(tool: str, *arguments) -> None:
 
 def train(args: argparse.Namespace, folder: Path) -> Path:
     """The checkpoint of the model trained from scratch."""
-    options = [f'data_root={args.data}']
-    for loader in ('train', 'val', 'test'):
+    latents = args.data / 'latents.safetensors'
+    run(
+        'dataset_converters/encode_latents',
+        PICTURES_CONFIG,
+        '--amp',
+        '--out',
+        latents,
+        '--seed',
+        args.seed,
+        '--cfg-options',
+        f'train_dataloader.dataset.data_root={args.data}',
+    )
+    options = [f'train_dataloader.dataset.latent_file={latents}']
+    for loader in ('val', 'test'):
         options.append(f'{loader}_dataloader.dataset.data_root={args.data}')
     if args.iters:
         options += [

@@ -107,3 +107,5 @@ def test_errors_name_the_file_and_the_tool(tmp_path, config):
         DATASETS.build(build)
     with pytest.raises(SystemExit, match='--passes 0: expected at least one'):
         tool.main([str(config()), '--out', 'x.safetensors', '--passes', '0'])
+    with pytest.raises(SystemExit, match='--out x.pt: expected a name that ends in .safetensors'):
+        tool.main([str(config()), '--out', 'x.pt'])

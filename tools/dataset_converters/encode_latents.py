@@ -21,10 +21,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmseg.registry import DATASETS, MODELS
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mmdiffdis.checkpoints import save_weights
 from mmdiffdis.launch import (
     BUILD_ERRORS,
     RUN_ERRORS,
@@ -86,9 +86,10 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         if args.passes < 1:
             raise ValueError(f'--passes {args.passes}: expected at least one.')
+        if args.out.suffix != '.safetensors':  # said now, not when all are encoded
+            raise ValueError(f'--out {args.out}: expected a name that ends in .safetensors.')
         latents = encode(args)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        save_file(latents, args.out, metadata=dict(config=str(args.config), seed=str(args.seed)))
+        save_weights(latents, args.out, metadata=dict(config=str(args.config), seed=str(args.seed)))
     size = args.out.stat().st_size / 2**20
     print(f'{len(latents["mask"])} pairs of image and truths in {args.out}, {size:.0f} MiB')
 
