@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, default=Path('demo_out'), help='folder for everything')
     parser.add_argument('--seed', type=int, default=0, help='of the images drawn and the training')
-    parser.add_argument('--num-train', type=int, default=800, help='images to train on')
+    parser.add_argument('--num-train', type=int, default=1000, help='images to train on')
     parser.add_argument('--num-val', type=int, default=64, help='images to score')
     parser.add_argument('--iters', type=int, help="training steps instead of the config's")
     parser.add_argument(

@@ -1,6 +1,8 @@
 """tools/dataset_converters/encode_latents.py and LatentDataset: latents in place of pictures."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,14 @@ def test_latents_are_never_mixed(config, tiny):
     latents = DATASETS.build(dict(type='LatentDataset', latent_file='latents.safetensors'))
     with pytest.raises(ValueError, match='expected model.data_preprocessor.cutmix=None'):
         losses(tiny(), pseudo_collate([latents[0]]))
+
+
+def test_parameters_are_not_listed(config, capfd):
+    path = config()
+    arguments = [path, '--out', 'latents.safetensors', '--workers', '0']
+    subprocess.run([sys.executable, TOOL, *arguments], check=True)
+    shown = capfd.readouterr()
+    assert 'latents.safetensors' in shown.out and 'conv_in' not in shown.out + shown.err
 
 
 def test_errors_name_the_file_and_the_tool(tmp_path, config):

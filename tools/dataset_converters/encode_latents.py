@@ -18,6 +18,7 @@ import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or
 
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmseg.registry import DATASETS, MODELS
@@ -56,6 +57,8 @@ def encode(args: argparse.Namespace) -> dict[str, torch.Tensor]:
     """Latents by name, [passes * images, C, h, w] float16."""
     config = load_config(args.config, options=args.cfg_options)
     init_default_scope(config.get('default_scope', 'mmseg'))
+    # MMEngine would print how each single parameter begins.
+    MMLogger.get_instance('encode_latents', log_level='WARNING')
     set_random_seed(args.seed)
     model = MODELS.build(config.model)
     model.init_weights()
