@@ -62,7 +62,7 @@ BUILD_ERRORS = (
     TypeError,
     ValueError,
 )
-RUN_ERRORS = (FileNotFoundError, ImportError, CheckpointError)
+RUN_ERRORS = (CheckpointError, FloatingPointError, ImportError, OSError)
 
 
 @contextmanager

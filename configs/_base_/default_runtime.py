@@ -20,8 +20,11 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='maxF', rule='greater'
+        type='WholeCheckpointHook', interval=1, max_keep_ckpts=2, save_best='maxF', rule='greater'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    random_streams=dict(type='RandomStreamsHook'),
+    finite_loss=dict(type='FiniteLossHook'),
+    run_record=dict(type='RunRecordHook'),
 )
 custom_hooks = [dict(type='DISPanelHook')]

@@ -66,6 +66,15 @@ def load_from_local(filename: str, map_location=None) -> dict[str, Any]:
         raise CheckpointError(f'checkpoint {path} {_explain(error, path)}') from error
 
 
+def is_whole(path: str | os.PathLike) -> bool:
+    """Whether a file that `torch.save` wrote is undamaged, to its last byte."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 @CheckpointLoader.register_scheme(SCHEME, force=True)
 def load_from_mmdiffdis(filename: str, map_location=None) -> dict[str, Any]:
     """The contents of weights shipped with the package, e.g. 'mmdiffdis://vae_tiny'.

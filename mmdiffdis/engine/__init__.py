@@ -2,6 +2,18 @@
 
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .compounding_decay_lr import CompoundingDecayLR
+from .finite_loss_hook import FiniteLossHook
 from .progress_bar_hook import ProgressBarHook
+from .random_streams_hook import RandomStreamsHook
+from .run_record_hook import RunRecordHook
+from .whole_checkpoint_hook import WholeCheckpointHook
 
-__all__ = ['BFloat16OptimWrapper', 'CompoundingDecayLR', 'ProgressBarHook']
+__all__ = [
+    'BFloat16OptimWrapper',
+    'CompoundingDecayLR',
+    'FiniteLossHook',
+    'ProgressBarHook',
+    'RandomStreamsHook',
+    'RunRecordHook',
+    'WholeCheckpointHook',
+]
