@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def latest_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint that MMEngine noted as its last, or else the furthest one; None: there is none.
+    """The checkpoint that MMEngine noted as its last, or else the furthest one, or None.
 
     The note is missing if the process was killed while writing it, and wrong if the folder was
     moved, or was given relative to another one. Damaged checkpoints are passed over with a warning.

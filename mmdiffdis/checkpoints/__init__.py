@@ -1,6 +1,13 @@
 """Checkpoints: reading them without running what is in them, and writing weights as safetensors."""
 
-from .loading import CheckpointError, is_whole, load_from_local, load_from_mmdiffdis, save_weights
+from .loading import (
+    CheckpointError,
+    is_whole,
+    load_from_local,
+    load_from_mmdiffdis,
+    load_from_url,
+    save_weights,
+)
 from .stable_diffusion import StableDiffusionInit
 
 __all__ = [
@@ -9,5 +16,6 @@ __all__ = [
     'is_whole',
     'load_from_local',
     'load_from_mmdiffdis',
+    'load_from_url',
     'save_weights',
 ]

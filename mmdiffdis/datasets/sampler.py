@@ -50,8 +50,8 @@ class SeededSampler(Sampler):
     """Draws samples in an order, and with random streams, of the seed and the position alone.
 
     Of W processes, number r takes the positions r, r + W, ...: the global batches are the same
-    whatever the number of processes. For `DefaultSampler` and `InfiniteSampler`, whose augmentations
-    depend on how many samples a worker has loaded, and which cannot be entered at a position.
+    whatever the number of processes. `DefaultSampler` and `InfiniteSampler` cannot be entered at a
+    position, and with them the augmentations depend on how many samples a worker has loaded.
 
     Args:
         dataset: what is drawn from.

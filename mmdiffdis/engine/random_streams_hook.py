@@ -30,9 +30,7 @@ class RandomStreamsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take the seed, a resumed training's from its checkpoint, and set the sampler."""
-        [self.seed] = broadcast_object_list(
-            [runner.seed]
-        )  # of process 0: the others add their rank
+        [self.seed] = broadcast_object_list([runner.seed])  # process 0's: others add their rank
         loader = runner.train_dataloader
         if not isinstance(loader.sampler, SeededSampler):
             return
@@ -45,7 +43,8 @@ class RandomStreamsHook(Hook):
             )
         loader.sampler.seed = self.seed
         if by_iteration:
-            loader.sampler.start = runner.iter * loader.batch_size * runner.world_size
+            batch = loader.batch_sampler.batch_size * runner.world_size
+            loader.sampler.start = runner.iter * batch
             # The loop is about to skip as many batches as there were iterations.
             skipped = itertools.repeat(None, runner.iter)
             runner.train_loop.dataloader_iterator = itertools.chain(skipped, iter(loader))

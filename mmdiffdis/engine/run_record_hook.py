@@ -68,8 +68,8 @@ class RunRecordHook(Hook):
             fingerprint_then = before.get('data', {}).get(part)
             if fingerprint_then and fingerprint_then != fingerprint_now:
                 runner.logger.warning(
-                    f'the {part} data are not those of the checkpoint: {fingerprint_now} instead of '
-                    f'{fingerprint_then}.'
+                    f'the {part} data are not those of the checkpoint: {fingerprint_now} instead '
+                    f'of {fingerprint_then}.'
                 )
         ignored = ('load_from', 'resume', 'launcher', 'work_dir')
         lines = [
@@ -78,9 +78,7 @@ class RunRecordHook(Hook):
         ]
         changed = sorted(lines[0] ^ lines[1])
         if changed:
-            runner.logger.warning(
-                f'the config is not that of the checkpoint; of one only: {changed}'
-            )
+            runner.logger.warning(f'the config is not that of the checkpoint; it differs in {changed}')
 
 
 def _protocols(runner: Runner) -> dict[str, dict]:
@@ -116,7 +114,7 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str] | None:
         dataset: one with `files()`, or one of MMEngine's wrappers around such.
 
     Returns:
-        'files': their number; 'hash': of their names, sizes and first and last 4 KiB, 32 hex digits.
+        'files': their number; 'hash': of their names, sizes and first and last 4 KiB, in hex.
         None if the data set does not say its files.
     """
     files = list(_files(dataset))
