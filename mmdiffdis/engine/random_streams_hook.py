@@ -23,7 +23,7 @@ class RandomStreamsHook(Hook):
     its generators start anew.)
 
     Raises:
-        ValueError: when training begins, for an endless sampler in a loop of epochs, or the reverse.
+        ValueError: in `before_train`, for an endless sampler in a loop of epochs, or the reverse.
     """
 
     priority = 'VERY_HIGH'

@@ -78,7 +78,9 @@ class RunRecordHook(Hook):
         ]
         changed = sorted(lines[0] ^ lines[1])
         if changed:
-            runner.logger.warning(f'the config is not that of the checkpoint; it differs in {changed}')
+            runner.logger.warning(
+                f'the config is not that of the checkpoint; it differs in {changed}'
+            )
 
 
 def _protocols(runner: Runner) -> dict[str, dict]:

@@ -127,7 +127,9 @@ class RecordingOptimWrapper(OptimWrapper):
     """Keeps the gradients of each step."""
 
     def step(self, **kwargs) -> None:
-        grads = [p.grad.flatten() for g in self.param_groups for p in g['params'] if p.requires_grad]
+        grads = [
+            p.grad.flatten() for g in self.param_groups for p in g['params'] if p.requires_grad
+        ]
         self.record = [*getattr(self, 'record', []), torch.cat(grads)]
         super().step(**kwargs)
 
