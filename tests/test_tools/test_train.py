@@ -103,6 +103,16 @@ def config(tmp_path, monkeypatch):
     sys.modules.pop('toy', None)
 
 
+class RunsCode:
+    """Runs `code` when a pickle of it is read."""
+
+    def __init__(self, code: str):
+        self.code = code
+
+    def __reduce__(self):
+        return eval, (self.code,)
+
+
 def train(monkeypatch, *arguments) -> None:
     """Runs tools/train.py in this process."""
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
@@ -222,6 +232,28 @@ def test_resume_goes_back_from_a_damaged_last_checkpoint(config, monkeypatch, ca
     config.write_text(config.read_text() + 'resume = True\n')  # without --resume
     train(monkeypatch, config, *options, 'train_cfg.max_iters=3')
     assert torch.load('run/iter_3.pth', weights_only=False)['meta']['iter'] == 3
+
+
+@pytest.mark.parametrize('option', ['--resume', 'load_from'])
+def test_foreign_checkpoint_runs_no_code(config, monkeypatch, capsys, option):
+    """Neither its pickle, nor the config in it, which MMEngine would run when it resumes."""
+    train(monkeypatch, config, '--work-dir', 'run')
+    checkpoint = torch.load('run/iter_2.pth', weights_only=False)
+    code = f"open({str(config.parent / 'marker')!r}, 'w')"
+    checkpoint['meta']['config'] = f'{code}.close()\n'
+    torch.save(checkpoint, 'config.pth')
+    torch.save({**checkpoint, 'payload': RunsCode(code)}, 'pickle.pth')
+    for path in ('config.pth', 'pickle.pth'):
+        arguments = ['--resume', path] if option == '--resume' else []
+        options = ['--cfg-options', 'train_cfg.max_iters=3', f'load_from={path}']
+        command = (config, '--work-dir', path, *arguments, *options)
+        if path == 'config.pth':
+            train(monkeypatch, *command)
+        else:
+            assert '`builtins.eval`' in error_of(monkeypatch, capsys, *command)
+    assert not Path('marker').exists()
+    eval(code).close()  # it would have been there
+    assert Path('marker').exists()
 
 
 def test_full_disk_is_one_line(config, monkeypatch, capsys):
