@@ -30,7 +30,9 @@ class RandomStreamsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take the seed, a resumed training's from its checkpoint, and set the sampler."""
-        [self.seed] = broadcast_object_list([runner.seed])  # process 0's: others add their rank
+        seeds = [runner.seed]
+        broadcast_object_list(seeds)  # process 0's: the others may have added their rank
+        [self.seed] = seeds
         loader = runner.train_dataloader
         if not isinstance(loader.sampler, SeededSampler):
             return
