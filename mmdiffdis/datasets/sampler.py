@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sized
 
 import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
-from mmengine.registry import DATA_SAMPLERS
+from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 from ..seeding import seed_streams, seed_words
