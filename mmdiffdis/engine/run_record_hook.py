@@ -60,7 +60,8 @@ class RunRecordHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the record into the checkpoint."""
-        checkpoint['meta']['run'] = self.record
+        if is_main_process():  # sharded trainings ask all processes
+            checkpoint['meta']['run'] = self.record
 
     def _compare(self, runner: Runner, config: str) -> None:
         before = self._resumed

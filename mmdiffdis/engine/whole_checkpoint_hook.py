@@ -81,7 +81,7 @@ class WholeCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse weights that are not finite."""
-        for name, value in checkpoint['state_dict'].items():
+        for name, value in checkpoint.get('state_dict', {}).items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise CheckpointError(
                     f'{name} is not finite after iteration {runner.iter + 1}: no checkpoint is '
