@@ -22,7 +22,7 @@ class FiniteLossHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs=None
     ) -> None:
         """Look at the loss."""
-        losses = {name: float(value) for name, value in outputs.items() if 'loss' in name}
+        losses = {name: float(value.detach()) for name, value in outputs.items() if 'loss' in name}
         if all(map(math.isfinite, losses.values())):
             return
         raise FloatingPointError(

@@ -42,18 +42,18 @@ MODEL = tiny_config(
 
 
 def small_config(folder: Path, by_epoch: bool = False, workers: int = 0, **changes) -> Config:
-    """Three rounds of the five pictures in `folder`/set: two a step, a checkpoint every two steps.
+    """Eight steps of two of the five pictures in `folder`/set, a checkpoint every two steps.
 
     Args:
         folder: of the set, `folder`/set/DIS-TR, and of the work dir, `folder`/run.
-        by_epoch: train in epochs of three steps instead, a checkpoint after each.
+        by_epoch: train in three epochs of two steps instead, a checkpoint after each.
         workers: of the training's loader.
         changes: merged into the config, by their dotted keys.
     """
     data = dict(type='DIS5KDataset', data_root=str(folder / 'set'), subset='DIS-TR')
-    loop = dict(type='IterBasedTrainLoop', max_iters=8, val_interval=100)
+    loop = dict(type='IterBasedTrainLoop', max_iters=8, val_begin=100)
     if by_epoch:
-        loop = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=100)
+        loop = dict(type='EpochBasedTrainLoop', max_epochs=3, val_begin=100)
     config = Config(
         dict(
             custom_imports=dict(imports=['mmdiffdis']),
@@ -63,6 +63,7 @@ def small_config(folder: Path, by_epoch: bool = False, workers: int = 0, **chang
             train_dataloader=dict(
                 batch_size=2,
                 num_workers=workers,
+                drop_last=True,  # a batch of one picture has no statistics of its own
                 persistent_workers=workers > 0,
                 sampler=dict(type='SeededSampler', endless=not by_epoch),
                 dataset=dict(**data, pipeline=[*LOAD, *AUGMENT, *FINISH]),

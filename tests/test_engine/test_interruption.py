@@ -50,20 +50,17 @@ def load(path: Path) -> dict:
 def assert_same_training(first: Path, second: Path) -> None:
     """Bit-equal weights, moving averages, moments of the optimizer, and schedules."""
     first, second = load(first), load(second)
-    for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
+    for part in ('state_dict', 'ema_state_dict', 'optimizer'):
         torch.testing.assert_close(first[part], second[part], rtol=0, atol=0)
+    assert first['param_schedulers'] == second['param_schedulers']
     assert first['meta']['iter'] == second['meta']['iter']
-    weights = first['state_dict'].items()
-    moved = [
-        name
-        for name, w in weights
-        if not torch.equal(w, first['ema_state_dict'].get(f'module.{name}', w))
-    ]
-    assert len(moved) > 10  # the averages are not the weights: it is a comparison of two things
+    # The weights and their averages are two things.
+    weight = 'neck.resnets.0.conv1.weight'
+    assert not torch.equal(first['state_dict'][weight], first['ema_state_dict'][f'module.{weight}'])
 
 
 @pytest.mark.parametrize(
-    ('by_epoch', 'workers', 'iteration'), [(False, 0, 5), (False, 1, 5), (True, 1, 4)]
+    ('by_epoch', 'workers', 'iteration'), [(False, 0, 5), (False, 1, 5), (True, 1, 3)]
 )
 def test_resumed_training_ends_bit_equal(folder, by_epoch, workers, iteration):
     build_runner(small_config(folder, by_epoch, workers)).train()
@@ -147,7 +144,7 @@ def test_only_the_last_checkpoints_are_kept(folder):
 def test_best_checkpoint_replaces_the_one_before(folder):
     config = small_config(folder)
     config.default_hooks.checkpoint.update(save_best='MAE', rule='less')
-    config.train_cfg.val_interval = 2
+    config.train_cfg.update(val_begin=1, val_interval=2)
     runner = build_runner(config)
     scores = iter((0.5, 0.4, 0.6, 0.3))
     monkey = lambda size: {'MAE': next(scores)}  # noqa: E731

@@ -26,7 +26,7 @@ def records(tmp_path_factory, request):
                 'optim_wrapper': dict(
                     _delete_=True,
                     type='RecordingOptimWrapper',
-                    optimizer=dict(type='SGD', lr=0.1),
+                    optimizer=dict(type='SGD', lr=1e-3),
                 ),
                 'custom_hooks': [dict(type='RecordHook')],
             },

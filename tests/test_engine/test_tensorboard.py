@@ -21,7 +21,7 @@ def test_scalars_and_panels_are_in_tensorboard(tmp_path, write_set):
         'visualizer = dict(vis_backends=_base_.vis_backends)\n'
     )
     write_set(tmp_path / 'set', 'DIS-TR', stems=STEMS)
-    config = small_config(tmp_path, **{'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2})
+    config = small_config(tmp_path, **{'train_cfg.max_iters': 2, 'train_cfg.val_begin': 1})
     config.visualizer = Config.fromfile(inheriting).visualizer
     config.default_hooks.logger = dict(type='LoggerHook', interval=1, log_metric_by_epoch=False)
     config.custom_hooks = [dict(type='DISPanelHook', num_images=2)]
