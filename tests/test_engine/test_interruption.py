@@ -55,7 +55,7 @@ def assert_same_training(first: Path, second: Path) -> None:
     assert first['param_schedulers'] == second['param_schedulers']
     assert first['meta']['iter'] == second['meta']['iter']
     # The weights and their averages are two things.
-    weight = 'neck.resnets.0.conv1.weight'
+    weight = next(name for name in first['state_dict'] if name.startswith('backbone.'))
     assert not torch.equal(first['state_dict'][weight], first['ema_state_dict'][f'module.{weight}'])
 
 
