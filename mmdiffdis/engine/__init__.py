@@ -1,6 +1,7 @@
 """What hangs on MMEngine's training loop."""
 
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
+from .broadcast_buffers_hook import BroadcastBuffersHook
 from .compounding_decay_lr import CompoundingDecayLR
 from .finite_loss_hook import FiniteLossHook
 from .progress_bar_hook import ProgressBarHook
@@ -10,6 +11,7 @@ from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
     'BFloat16OptimWrapper',
+    'BroadcastBuffersHook',
     'CompoundingDecayLR',
     'FiniteLossHook',
     'ProgressBarHook',

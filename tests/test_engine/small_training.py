@@ -2,6 +2,7 @@
 
 import os
 import random
+import types
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from mmseg.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 
+from mmdiffdis.engine import BroadcastBuffersHook
 from mmdiffdis.launch import set_launcher
 from mmdiffdis.models.data_preprocessor import DISDataPreProcessor
 
@@ -94,6 +96,7 @@ def small_config(folder: Path, by_epoch: bool = False, workers: int = 0, **chang
                     interval=1 if by_epoch else 2,
                     max_keep_ckpts=2,
                 ),
+                buffers=dict(type='BroadcastBuffersHook'),
                 random_streams=dict(type='RandomStreamsHook'),
                 finite_loss=dict(type='FiniteLossHook'),
                 run_record=dict(type='RunRecordHook'),
@@ -137,12 +140,18 @@ class RecordingOptimWrapper(OptimWrapper):
 
 @HOOKS.register_module(force=True)
 class RecordHook(Hook):
-    """Keeps losses, pictures and a number of each generator, of every step."""
+    """Keeps losses, pictures and a number of each generator, of every step.
+
+    BatchNorm keeps its statistics: there is none on CPUs whose statistics are of the global batch.
+    """
 
     def __init__(self):
         self.losses, self.pictures, self.numbers = [], [], []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
+        for module in runner.model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
         samples = zip(data_batch['data_samples'], data_batch['inputs'], strict=True)
         self.pictures.append({sample.stem: image.clone() for sample, image in samples})
         self.numbers.append((random.random(), np.random.rand(), float(torch.rand(()))))
@@ -161,7 +170,7 @@ def record_training(config: Config) -> dict:
 
 
 def record_in_process(rank: int, processes: int, port: int, folder: Path, config: Config) -> None:
-    """One of several processes: saves its record, and the grey levels that its CutMix mixes."""
+    """One of several processes: saves its record, what its CutMix mixes and what it validates."""
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(rank),
@@ -178,5 +187,9 @@ def record_in_process(rank: int, processes: int, port: int, folder: Path, config
         dict(inputs=batch, data_samples=[{} for _ in batch]), training=True
     )
     record['mixed'] = ((mixed['inputs'] + 1) / 2 * 255).round().unique().tolist()
+    runner = types.SimpleNamespace(model=torch.nn.BatchNorm2d(1))
+    runner.model.running_mean.fill_(rank)
+    BroadcastBuffersHook().before_val_epoch(runner)
+    record['running_mean'] = float(runner.model.running_mean)
     torch.save(record, folder / f'record_{rank}.pth')
     torch.distributed.destroy_process_group()

@@ -84,3 +84,7 @@ def test_validation_of_an_uneven_set_is_that_of_one_process(records):
 def test_cutmix_mixes_within_a_process(records):
     for rank, record in enumerate(records[1:]):
         assert {*record['mixed']} == {10.0 * rank + i for i in range(4)}
+
+
+def test_buffers_are_those_of_the_first_process(records):
+    assert [record['running_mean'] for record in records[1:]] == [0, 0]
