@@ -153,11 +153,11 @@ class RecordHook(Hook):
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
         samples = zip(data_batch['data_samples'], data_batch['inputs'], strict=True)
-        self.pictures.append({sample.stem: image.clone() for sample, image in samples})
+        self.pictures.append([(sample.stem, image.clone()) for sample, image in samples])
         self.numbers.append((random.random(), np.random.rand(), float(torch.rand(()))))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.losses.append(float(outputs['loss']))
+        self.losses.append(float(outputs['loss'].detach()))
 
 
 def record_training(config: Config) -> dict:
