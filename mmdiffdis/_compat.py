@@ -74,7 +74,7 @@ def apply() -> None:
     stub_mmcv_ext()
     restore_find_loader()
     replace_pkg_resources()
-    replace_local_loader()
+    replace_loaders()
 
 
 def stub_mmcv_ext() -> None:
@@ -149,16 +149,17 @@ def replace_pkg_resources() -> None:
                 setattr(module, name, function)
 
 
-def replace_local_loader() -> None:
-    """Makes MMEngine read local checkpoints with `checkpoints.load_from_local`.
+def replace_loaders() -> None:
+    """Makes MMEngine read checkpoints with `checkpoints.load_from_local` and `load_from_url`.
 
     MMEngine 0.10.7 leaves `weights_only` to torch.load, whose default refuses MMEngine's own
-    checkpoints since torch 2.6.
+    checkpoints since torch 2.6, and to torch.hub, whose default runs what a download contains.
     """
-    from mmengine.runner import CheckpointLoader
+    from mmengine.runner import CheckpointLoader, checkpoint
 
-    from .checkpoints import load_from_local
+    from .checkpoints import load_from_local, load_from_url
 
+    checkpoint.load_url = load_from_url
     CheckpointLoader.register_scheme('', load_from_local, force=True)
 
 

@@ -63,7 +63,7 @@ BUILD_ERRORS = (
     TypeError,
     ValueError,
 )
-RUN_ERRORS = (FileNotFoundError, ImportError, CheckpointError)
+RUN_ERRORS = (CheckpointError, FloatingPointError, ImportError, OSError)
 
 
 @contextmanager
@@ -179,6 +179,7 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
             f'got --launcher {launcher}, but without a GPU only --launcher pytorch works.'
         )
     torch.distributed.init_process_group('gloo')
+    config.pop('sync_bn', None)  # torch has it for GPUs only
     wrapper = config.setdefault('model_wrapper_cfg', ConfigDict())
     wrapper.setdefault('type', 'MMDistributedDataParallel')
     wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))

@@ -12,7 +12,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def draw_pair() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """Draws (image uint8 RGB [H, W, 3], soft mask uint8 [H, W]): a bright ring on a dark ground."""
 
@@ -28,7 +28,7 @@ def draw_pair() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     return draw
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def write_set(draw_pair: Callable) -> Callable[..., Path]:
     """Writes `<root>/<subset>/{im,gt}/<stem>.{jpg,png}` and returns root."""
 

@@ -74,7 +74,7 @@ def test_switch_leaves_everything_as_it_is(monkeypatch):
         raise AssertionError('a patch was applied')
 
     patches = ('stub_mmcv_ext', 'restore_find_loader', 'replace_pkg_resources')
-    for patch in (*patches, 'replace_local_loader'):
+    for patch in (*patches, 'replace_loaders'):
         monkeypatch.setattr(_compat, patch, fail)
     monkeypatch.setenv('MMDIFFDIS_NO_COMPAT', '1')
     _compat.apply()

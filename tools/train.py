@@ -2,8 +2,8 @@
 """Trains a model: python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] ..."""
 
 import argparse
+import logging
 import re
-import zipfile
 from pathlib import Path
 
 import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
@@ -12,8 +12,9 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
+from mmdiffdis.checkpoints import CheckpointError, is_whole
 from mmdiffdis.launch import (
     RUN_ERRORS,
     add_config_arguments,
@@ -43,29 +44,50 @@ def parse_args() -> argparse.Namespace:
 
 
 def latest_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint that MMEngine noted as its last, or else the furthest whole one, or None.
+    """The checkpoint that MMEngine noted as its last, or else the furthest one, or None.
 
     The note is missing if the process was killed while writing it, and wrong if the folder was
-    moved, or was given relative to another one.
+    moved, or was given relative to another one. Damaged checkpoints are passed over with a warning.
+
+    Raises:
+        CheckpointError: There are checkpoints, but all are damaged.
     """
-    note = Path(work_dir, 'last_checkpoint')
-    if note.is_file() and Path(find_latest_checkpoint(work_dir)).is_file():
-        return find_latest_checkpoint(work_dir)
-    whole = {
-        int(path.stem.split('_')[1]): str(path)
+    steps = {
+        path: int(path.stem.split('_')[1])
         for path in Path(work_dir).glob('*.pth')
-        if re.fullmatch(r'(iter|epoch)_\d+', path.stem) and zipfile.is_zipfile(path)
+        if re.fullmatch(r'(iter|epoch)_\d+', path.stem)
     }
-    return whole[max(whole)] if whole else None
+    candidates = sorted(steps, key=steps.get, reverse=True)
+    note = Path(work_dir, 'last_checkpoint')
+    if note.is_file() and (noted := Path(note.read_text().strip())).is_file():
+        candidates = [noted, *(path for path in candidates if not path.samefile(noted))]
+    for path in candidates:
+        if is_whole(path):
+            return str(path)
+        print_log(
+            f'{path} is truncated or damaged: going back to the checkpoint before it.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    if candidates:
+        raise CheckpointError(
+            f'cannot resume: every checkpoint in {work_dir} is truncated or damaged; name another '
+            'one (--resume CHECKPOINT), or train afresh without --resume.'
+        )
+    return None
 
 
 def set_resume(config: Config, resume: str | None) -> None:
     """Makes `config` continue from `resume`; 'auto' stands for the latest checkpoint, if any.
 
+    'auto' is also what a config's own `resume = True` means.
+
     Raises:
         FileNotFoundError: `resume` is a path where nothing is.
         ValueError: It holds weights, but no training state.
     """
+    if resume is None and config.get('resume') and not config.get('load_from'):
+        resume = 'auto'
     if resume is None:
         return
     if resume == 'auto':

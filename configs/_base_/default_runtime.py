@@ -7,6 +7,8 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 randomness = dict(seed=0, diff_rank_seed=True)
+# Statistics of the global batch, however many GPUs share it.
+sync_bn = 'torch'
 log_processor = dict(by_epoch=True)
 log_level = 'INFO'
 load_from = None
@@ -20,8 +22,12 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='maxF', rule='greater'
+        type='WholeCheckpointHook', interval=1, max_keep_ckpts=2, save_best='maxF', rule='greater'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    buffers=dict(type='BroadcastBuffersHook'),
+    random_streams=dict(type='RandomStreamsHook'),
+    finite_loss=dict(type='FiniteLossHook'),
+    run_record=dict(type='RunRecordHook'),
 )
 custom_hooks = [dict(type='DISPanelHook')]

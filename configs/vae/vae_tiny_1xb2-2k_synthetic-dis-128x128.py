@@ -15,7 +15,7 @@ model = dict(
 
 train_dataloader = dict(
     batch_size=2,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    sampler=dict(type='SeededSampler', endless=True),
     dataset=dict(
         pipeline=[
             dict(type='LoadDISImage'),

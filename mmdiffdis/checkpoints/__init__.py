@@ -1,12 +1,21 @@
 """Checkpoints: reading them without running what is in them, and writing weights as safetensors."""
 
-from .loading import CheckpointError, load_from_local, load_from_mmdiffdis, save_weights
+from .loading import (
+    CheckpointError,
+    is_whole,
+    load_from_local,
+    load_from_mmdiffdis,
+    load_from_url,
+    save_weights,
+)
 from .stable_diffusion import StableDiffusionInit
 
 __all__ = [
     'CheckpointError',
     'StableDiffusionInit',
+    'is_whole',
     'load_from_local',
     'load_from_mmdiffdis',
+    'load_from_url',
     'save_weights',
 ]

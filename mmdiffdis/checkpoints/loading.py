@@ -6,7 +6,11 @@ In the place of MMEngine's own loader (`_compat.apply` sees to it), so that `loa
 - a local path: `.safetensors`, or whatever `torch.save` wrote. A pickle can run any program when it
   is read, so only what MMEngine's own checkpoints consist of is admitted: torch's `weights_only`,
   plus a short list;
+- a URL: downloaded once, then read like a local path;
 - `mmdiffdis://NAME`: the weights that are shipped with this package.
+
+MMEngine runs the text that it finds as `meta.config` when it resumes, as a config. It writes none
+itself, and what a file holds there is left out.
 """
 
 import os
@@ -17,6 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -59,13 +64,44 @@ def load_from_local(filename: str, map_location=None) -> dict[str, Any]:
         )
     read = _read_safetensors if path.suffix == '.safetensors' else _read_pickle
     try:
-        return read(path, map_location)
+        checkpoint = read(path, map_location)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         if 'map_location' in str(error):  # a GPU's tensors where there is none: torch says it well
             raise
         raise CheckpointError(f'checkpoint {path} {_explain(error, path)}') from error
+    if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
+    return checkpoint
+
+
+def load_from_url(
+    url: str, model_dir: str | None = None, map_location=None, progress: bool = True
+) -> dict[str, Any]:
+    """The contents of a checkpoint at a URL, as :func:`load_from_local` reads them.
+
+    Args:
+        url: Its path ends in the file's name.
+        model_dir: Where downloads are kept; `None`: torch's folder.
+        map_location: As in `load_from_local`.
+        progress: Show the progress of a download.
+    """
+    folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+    path = folder / Path(urlparse(url).path).name
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), progress=progress)
+    return load_from_local(str(path), map_location)
+
+
+def is_whole(path: str | os.PathLike) -> bool:
+    """Whether a file that `torch.save` wrote is undamaged, to its last byte."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 @CheckpointLoader.register_scheme(SCHEME, force=True)

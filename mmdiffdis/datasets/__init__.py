@@ -3,5 +3,6 @@
 from . import transforms
 from .dis5k import DIS5KDataset
 from .latents import LatentDataset
+from .sampler import SeededSampler
 
-__all__ = ['DIS5KDataset', 'LatentDataset', 'transforms']
+__all__ = ['DIS5KDataset', 'LatentDataset', 'SeededSampler', 'transforms']

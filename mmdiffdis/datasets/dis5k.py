@@ -7,6 +7,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from .pairing import check_headers, find_pairs, report
+from .sampler import seed_draw
 
 
 @DATASETS.register_module()
@@ -21,7 +22,8 @@ class DIS5KDataset(BaseSegDataset):
     Each item is ``dict(img_path, seg_map_path, stem, subset, ...)``, sorted by stem within a
     subset, subsets in the order given. Stems may hold ``#``, spaces, dots and any script. Metrics
     group by ``subset``: ``DISMetric`` gives figures for each and for all images together. Datasets
-    of different roots are joined by mmengine's ``ConcatDataset``, grouped in the same way.
+    of different roots are joined by mmengine's ``ConcatDataset``, grouped in the same way. With
+    ``SeededSampler``, what is random about a sample is a function of the seed and its position.
 
     Args:
         data_root: folder of the subsets.
@@ -46,6 +48,15 @@ class DIS5KDataset(BaseSegDataset):
         if len({*self.subsets}) < len(self.subsets):
             raise ValueError(f'`subset` is {self.subsets}, expected each name once.')
         super().__init__(data_root=str(data_root), **kwargs)
+
+    def __getitem__(self, index: int) -> dict:
+        seed_draw(index)
+        return super().__getitem__(index)
+
+    def files(self) -> list[str]:
+        """Paths of all images and masks."""
+        items = [self.get_data_info(i) for i in range(len(self))]
+        return [item[key] for item in items for key in ('img_path', 'seg_map_path')]
 
     def load_data_list(self) -> list[dict]:
         """One dict per image of all subsets; see the class for its keys and errors."""

@@ -17,7 +17,7 @@ class LatentDataset(Dataset):
 
     Each item is ``dict(inputs=dict(image_0=[C, h, w], image_1=[C, h/2, w/2], ..., mask=[C, h, w],
     edge=[C, h, w]), data_samples)``; a `DiffusionSegmentor` learns from them as from the pictures,
-    without its VAE.
+    without its VAE. In error messages, a sample is the file and its number, e.g. 'file[3]'.
 
     Args:
         latent_file: the safetensors file.
@@ -28,6 +28,7 @@ class LatentDataset(Dataset):
     """
 
     def __init__(self, latent_file: str):
+        self.latent_file = latent_file
         path = Path(latent_file)
         tool = 'write it with tools/dataset_converters/encode_latents.py'
         if not path.is_file():
@@ -50,4 +51,9 @@ class LatentDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         inputs = {name: latents[index] for name, latents in self.latents.items()}
-        return dict(inputs=inputs, data_samples=SegDataSample())
+        sample = SegDataSample(metainfo=dict(img_path=f'{self.latent_file}[{index}]'))
+        return dict(inputs=inputs, data_samples=sample)
+
+    def files(self) -> list[str]:
+        """The latents' path."""
+        return [self.latent_file]

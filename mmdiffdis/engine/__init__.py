@@ -1,7 +1,21 @@
 """What hangs on MMEngine's training loop."""
 
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
+from .broadcast_buffers_hook import BroadcastBuffersHook
 from .compounding_decay_lr import CompoundingDecayLR
+from .finite_loss_hook import FiniteLossHook
 from .progress_bar_hook import ProgressBarHook
+from .random_streams_hook import RandomStreamsHook
+from .run_record_hook import RunRecordHook
+from .whole_checkpoint_hook import WholeCheckpointHook
 
-__all__ = ['BFloat16OptimWrapper', 'CompoundingDecayLR', 'ProgressBarHook']
+__all__ = [
+    'BFloat16OptimWrapper',
+    'BroadcastBuffersHook',
+    'CompoundingDecayLR',
+    'FiniteLossHook',
+    'ProgressBarHook',
+    'RandomStreamsHook',
+    'RunRecordHook',
+    'WholeCheckpointHook',
+]

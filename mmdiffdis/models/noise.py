@@ -1,6 +1,5 @@
 """The noise that a mask starts from: multi-resolution in training, reproducible at inference."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +7,8 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..seeding import seed_words
 
 
 @MODELS.register_module()
@@ -70,8 +71,7 @@ def per_image_noise(
     """
     noise = []
     for name in names:
-        digest = hashlib.blake2b(f'{seed}/{name}'.encode(), digest_size=16).digest()
         # The legacy generator: the one stream that numpy (and torch) promise never to change.
-        stream = np.random.RandomState(np.frombuffer(digest, np.uint32))
+        stream = np.random.RandomState(seed_words(seed, name))
         noise.append(torch.from_numpy(stream.standard_normal(tuple(shape)).astype(np.float32)))
     return torch.stack(noise).to(device)

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import tarfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -289,6 +290,37 @@ def test_torchscript_is_refused(tmp_path):
     torch.jit.save(torch.jit.script(nn.Linear(1, 1)), tmp_path / 'script.pth')
     with pytest.raises(CheckpointError, match='TorchScript'):
         load(tmp_path / 'script.pth')
+
+
+def test_download_is_read_as_carefully(tmp_path, monkeypatch):
+    """torch.hub would run what is in it."""
+    marker = tmp_path / 'marker'
+    torch.save(Evil(os.system, f'touch {marker}'), tmp_path / 'evil.pth')
+    torch.save({'state_dict': {'a': torch.ones(2)}}, tmp_path / 'good.pth')
+
+    def download(url, path, **kwargs):
+        downloaded.append(url)
+        Path(path).write_bytes((tmp_path / Path(path).name).read_bytes())
+
+    downloaded = []
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    with pytest.raises(CheckpointError, match='system'):
+        load('https://example.org/evil.pth?version=1')
+    assert not marker.exists()
+    for _ in range(2):  # the second time from torch's folder
+        assert_same(load('https://example.org/good.pth')['state_dict'], {'a': torch.ones(2)})
+    assert len(downloaded) == 2
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_config_that_mmengine_would_run_is_left_out(tmp_path, suffix):
+    path = tmp_path / f'a{suffix}'
+    if suffix == '.pth':
+        torch.save({'state_dict': {}, 'meta': {'config': 'raise SystemExit', 'iter': 1}}, path)
+    else:
+        save_weights({'a': torch.ones(2)}, path, metadata={'config': 'raise', 'iter': '1'})
+    assert [*load(path)['meta']] == ['iter']
 
 
 # --- files that are damaged ------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """tools/train.py with a model of one weight: training, interruption, resuming, and its errors."""
 
+import errno
 import os
 import re
 import runpy
@@ -16,6 +17,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
+from mmdiffdis.checkpoints import CheckpointError
 from mmdiffdis.launch import load_config, set_launcher
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +101,16 @@ def config(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(ROOT), str(tmp_path)]))
     yield path
     sys.modules.pop('toy', None)
+
+
+class RunsCode:
+    """Runs `code` when a pickle of it is read."""
+
+    def __init__(self, code: str):
+        self.code = code
+
+    def __reduce__(self):
+        return eval, (self.code,)
 
 
 def train(monkeypatch, *arguments) -> None:
@@ -193,8 +205,72 @@ def test_resume_survives_a_kill_at_the_worst_moment(config, monkeypatch):
         assert latest_checkpoint('run') == 'run/iter_2.pth'
     Path('run/last_checkpoint').unlink()
     assert latest_checkpoint('run') == 'run/iter_2.pth'
+    Path('run/iter_2.pth').write_bytes(Path('run/iter_2.pth').read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match='every checkpoint in run is truncated or damaged'):
+        latest_checkpoint('run')
     Path('run/iter_2.pth').unlink()
+    Path('run/iter_3.pth').unlink()
     assert latest_checkpoint('run') is None
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'altered', 'empty'])
+def test_resume_goes_back_from_a_damaged_last_checkpoint(config, monkeypatch, capsys, damage):
+    options = ('--work-dir', 'run', '--cfg-options', 'default_hooks.checkpoint.interval=1')
+    train(monkeypatch, config, *options)
+    last = Path('run/iter_2.pth')
+    contents = bytearray(last.read_bytes())
+    middle = contents.index(b'layer.weight')
+    contents[middle : middle + 5] = b'LAYER'
+    damaged = {'truncated': last.read_bytes()[:-1000], 'altered': contents, 'empty': b''}[damage]
+    last.write_bytes(damaged)
+    train(monkeypatch, config, '--resume', *options)
+    output = capsys.readouterr()
+    wanted = 'run/iter_2.pth is truncated or damaged: going back to the checkpoint before it.'
+    assert wanted in output.out + output.err
+    assert 'resumed epoch: 0, iter: 1' in log_of(config.parent / 'run')
+    assert torch.load('run/iter_2.pth', weights_only=False)['meta']['iter'] == 2
+    config.write_text(config.read_text() + 'resume = True\n')  # without --resume
+    train(monkeypatch, config, *options, 'train_cfg.max_iters=3')
+    assert torch.load('run/iter_3.pth', weights_only=False)['meta']['iter'] == 3
+
+
+@pytest.mark.parametrize('option', ['--resume', 'load_from'])
+def test_foreign_checkpoint_runs_no_code(config, monkeypatch, capsys, option):
+    """Neither its pickle, nor the config in it, which MMEngine would run when it resumes."""
+    train(monkeypatch, config, '--work-dir', 'run')
+    checkpoint = torch.load('run/iter_2.pth', weights_only=False)
+    code = f"open({str(config.parent / 'marker')!r}, 'w')"
+    checkpoint['meta']['config'] = f'{code}.close()\n'
+    torch.save(checkpoint, 'config.pth')
+    torch.save({**checkpoint, 'payload': RunsCode(code)}, 'pickle.pth')
+    for path in ('config.pth', 'pickle.pth'):
+        arguments = ['--resume', path] if option == '--resume' else []
+        options = ['--cfg-options', 'train_cfg.max_iters=3', f'load_from={path}']
+        command = (config, '--work-dir', path, *arguments, *options)
+        if path == 'config.pth':
+            train(monkeypatch, *command)
+        else:
+            assert '`builtins.eval`' in error_of(monkeypatch, capsys, *command)
+    assert not Path('marker').exists()
+    eval(code).close()  # it would have been there
+    assert Path('marker').exists()
+
+
+def test_full_disk_is_one_line(config, monkeypatch, capsys):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'fsync', full)
+    option = 'default_hooks.checkpoint.type=WholeCheckpointHook'
+    message = error_of(monkeypatch, capsys, config, '--cfg-options', option)
+    assert 'iter_2.pth' in message and 'was not written: No space left on device' in message
+
+
+def test_loss_that_is_not_finite_is_one_line(config, monkeypatch, capsys):
+    (config.parent / 'toy.py').write_text(TOY.replace('output - 1', "output * float('inf')"))
+    option = "custom_hooks=[dict(type='FiniteLossHook')]"
+    config.write_text(config.read_text() + option)
+    assert 'loss=inf in iteration 1' in error_of(monkeypatch, capsys, config)
 
 
 def test_resume_from_a_given_checkpoint(config, monkeypatch):

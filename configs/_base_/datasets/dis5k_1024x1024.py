@@ -45,7 +45,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='SeededSampler'),
     dataset=dict(type=dataset_type, data_root=data_root, subset='DIS-TR', pipeline=train_pipeline),
 )
 val_dataloader = dict(

@@ -38,7 +38,7 @@ tta_pipeline = [
 train_dataloader = dict(
     batch_size=4,
     num_workers=1,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    sampler=dict(type='SeededSampler', endless=True),
     dataset=dict(data_root=data_root, pipeline=train_pipeline),
 )
 val_dataloader = dict(

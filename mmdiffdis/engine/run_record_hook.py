@@ -1,0 +1,143 @@
+"""What a training was: kept beside its weights, and in them."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from torch.utils.data import Dataset
+
+from ..launch import save_json, versions
+
+RECORD_NAME = 'run.json'
+# Of each file, at its beginning and its end: sizes and headers, and the last of what is in it.
+SAMPLED_BYTES = 4096
+
+
+@HOOKS.register_module()
+class RunRecordHook(Hook):
+    """Writes what a training's figures depend on to `run.json` in its work dir.
+
+    The record holds the seed, the number of processes, the full config, versions, the state of the
+    code's git repository, the protocol of each metric and fingerprints of the data. Checkpoints
+    hold it as well, in `meta.run` (the config in `meta.cfg`). A resumed training warns if its data
+    or its config are not those of the checkpoint.
+    """
+
+    def __init__(self):
+        self._resumed = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember the record of the training that goes on."""
+        if runner._resume:
+            meta = checkpoint.get('meta', {})
+            self._resumed = dict(meta.get('run', {}), config=meta.get('cfg'))
+
+    def before_train(self, runner: Runner) -> None:
+        """Write the record."""
+        if not is_main_process():
+            return
+        self.record = dict(
+            seed=runner.seed,
+            processes=runner.world_size,
+            versions=versions(),
+            git=git_state(Path(__file__).parent),
+            protocol=_protocols(runner),
+            data=dict(train=fingerprint(runner.train_dataloader.dataset)),
+        )
+        if runner.val_loop is not None:
+            self.record['data']['val'] = fingerprint(runner.val_dataloader.dataset)
+        config = runner.cfg.pretty_text
+        if self._resumed is not None:
+            self._compare(runner, config)
+            self.record['resumed_at_iteration'] = runner.iter
+        save_json({**self.record, 'config': config}, Path(runner.work_dir) / RECORD_NAME)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the record into the checkpoint."""
+        if is_main_process():  # sharded trainings ask all processes
+            checkpoint['meta']['run'] = self.record
+
+    def _compare(self, runner: Runner, config: str) -> None:
+        before = self._resumed
+        for part, fingerprint_now in self.record['data'].items():
+            fingerprint_then = before.get('data', {}).get(part)
+            if fingerprint_then and fingerprint_then != fingerprint_now:
+                runner.logger.warning(
+                    f'the {part} data are not those of the checkpoint: {fingerprint_now} instead '
+                    f'of {fingerprint_then}.'
+                )
+        ignored = ('load_from', 'resume', 'launcher', 'work_dir')
+        lines = [
+            {line for line in text.splitlines() if not line.startswith(ignored)}
+            for text in (before['config'] or config, config)
+        ]
+        changed = sorted(lines[0] ^ lines[1])
+        if changed:
+            runner.logger.warning(
+                f'the config is not that of the checkpoint; it differs in {changed}'
+            )
+
+
+def _protocols(runner: Runner) -> dict[str, dict]:
+    metrics = runner.val_evaluator.metrics if runner.val_loop is not None else []
+    return {
+        type(metric).__name__: metric.protocol_record()
+        for metric in metrics
+        if hasattr(metric, 'protocol_record')
+    }
+
+
+def git_state(folder: Path) -> dict[str, str | list[str]] | None:
+    """'commit' and 'changed' (files with changes that are not committed) of a folder's repository.
+
+    None if it is in none, or there is no git.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ['git', '-C', str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    try:
+        changed = git('status', '--porcelain', '--untracked-files=no').splitlines()
+        return dict(commit=git('rev-parse', 'HEAD').strip(), changed=[line[3:] for line in changed])
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def fingerprint(dataset: Dataset) -> dict[str, int | str] | None:
+    """Stands for the contents of a data set, wherever it lies.
+
+    Args:
+        dataset: one with `files()`, or one of MMEngine's wrappers around such.
+
+    Returns:
+        'files': their number; 'hash': of their names, sizes and first and last 4 KiB, in hex.
+        None if the data set does not say its files.
+    """
+    files = list(_files(dataset))
+    if not files:
+        return None
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
+    total = hashlib.blake2b(digest_size=16)
+    for name in sorted(files):
+        with open(name, 'rb') as file:
+            size = os.fstat(file.fileno()).st_size
+            total.update(f'{os.path.relpath(name, root)}\0{size}\0'.encode())
+            total.update(file.read(SAMPLED_BYTES))
+            file.seek(max(0, size - SAMPLED_BYTES))
+            total.update(file.read())
+    return dict(files=len(files), hash=total.hexdigest())
+
+
+def _files(dataset: Dataset) -> Iterable[str]:
+    if hasattr(dataset, 'files'):
+        yield from dataset.files()
+    for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
+        if inner is not None:
+            yield from _files(inner)

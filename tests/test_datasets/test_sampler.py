@@ -1,0 +1,150 @@
+"""The order of samples and their random streams."""
+
+import itertools
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import ConcatDataset, RepeatDataset
+from torch.utils.data import DataLoader, Dataset
+
+from mmdiffdis.datasets import DIS5KDataset, SeededSampler, sampler
+from mmdiffdis.datasets.sampler import Draw, seed_draw
+from mmdiffdis.seeding import seed_streams, seed_words
+
+
+class Letters(Dataset):
+    """Five letters, each with a number that is drawn anew each time."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        seed_draw(index)
+        return 'abcde'[index], np.random.rand()
+
+
+def draws(count: int, rank: int = 0, processes: int = 1, start: int = 0, epoch: int = 0, **kwargs):
+    """(index, stream) of the first draws of one of several processes."""
+    made = SeededSampler(range(5), **{'endless': True, 'seed': 3, **kwargs})
+    made.rank, made.world_size, made.start = rank, processes, start
+    made.set_epoch(epoch)
+    return [(int(draw), draw.stream) for draw in itertools.islice(made, count)]
+
+
+def test_rounds_are_shuffled_apart():
+    indices = [index for index, _ in draws(20)]
+    rounds = [indices[i : i + 5] for i in range(0, 20, 5)]
+    assert all(sorted(one) == [*range(5)] for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1
+    assert [index for index, _ in draws(7, shuffle=False)] == [0, 1, 2, 3, 4, 0, 1]
+
+
+def test_order_depends_on_the_seed_alone():
+    assert draws(20) == draws(20)
+    assert draws(20) != draws(20, seed=4)
+    torch.manual_seed(1)
+    np.random.seed(1)
+    assert draws(3)[0] == (
+        int(np.random.RandomState(seed_words(3, 'order', 0)).permutation(5)[0]),
+        (3, 'draw', 0, 0),
+    )
+
+
+def test_streams_never_repeat():
+    streams = [stream for _, stream in draws(20)]
+    assert len({*streams}) == 20
+
+
+@pytest.mark.parametrize('start', [0, 3, 5, 12])
+def test_entered_at_a_position_it_goes_on(start):
+    assert draws(20)[start:] == draws(20 - start, start=start)
+
+
+@pytest.mark.parametrize('processes', [2, 3])
+def test_processes_share_the_positions(processes):
+    parts = [draws(6, rank, processes) for rank in range(processes)]
+    together = [draw for step in zip(*parts, strict=True) for draw in step]
+    assert together == draws(6 * processes)
+
+
+@pytest.mark.parametrize('processes', [1, 2, 3])
+def test_epochs_are_filled_up_for_the_last_process(processes):
+    """With the first samples of the epoch; they are drawn anew, with streams of their own."""
+    for epoch in (0, 2):
+        parts = [draws(99, r, processes, endless=False, epoch=epoch) for r in range(processes)]
+        assert {len(part) for part in parts} == {-(-5 // processes)}
+        together = [draw for step in zip(*parts, strict=True) for draw in step]
+        assert together[:5] == draws(99, endless=False, epoch=epoch)
+        assert sorted(index for index, _ in together[:5]) == [*range(5)]
+        extra = [index for index, _ in together[5:]]
+        assert extra == [index for index, _ in together[: len(extra)]]
+        assert len({stream for _, stream in together}) == len(together)
+
+
+def test_epochs_differ():
+    first, second = (draws(5, endless=False, epoch=epoch) for epoch in (0, 1))
+    assert not {stream for _, stream in first} & {stream for _, stream in second}
+    assert draws(5, start=5, epoch=7) == draws(10)[5:]  # an endless order has no epochs
+
+
+@pytest.mark.parametrize('workers', [0, 1, 2])
+def test_samples_are_the_same_whatever_the_workers(workers):
+    def load(workers):
+        order = SeededSampler(Letters(), seed=3, endless=True)
+        loader = DataLoader(Letters(), 2, sampler=order, num_workers=workers)
+        return [
+            (letter, float(number))
+            for letters, numbers in itertools.islice(loader, 6)
+            for letter, number in zip(letters, numbers, strict=True)
+        ]
+
+    samples = load(workers)
+    assert samples == load(0)
+    assert len({number for _, number in samples}) == 12
+
+
+def test_draw_is_a_number_that_keeps_its_stream():
+    draw = Draw(3, (0, 'draw', 1, 2))
+    assert draw == 3 and 'abcde'[draw] == 'd'
+    for other in (pickle.loads(pickle.dumps(draw)), draw - 2, draw % 2):
+        assert isinstance(other, Draw) and other.stream == draw.stream
+    assert (draw - 2, draw % 2) == (1, 1)
+
+
+def test_plain_number_leaves_the_generators_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(())
+    torch.manual_seed(0)
+    seed_draw(3)
+    assert torch.rand(()) == expected
+
+
+def test_seed_of_all_generators():
+    def numbers(*parts):
+        seed_streams(*parts)
+        return random.random(), np.random.rand(), float(torch.rand(()))
+
+    first = numbers(0, 'iteration', 1, 0)
+    assert first == numbers(0, 'iteration', 1, 0)
+    for parts in ((1, 'iteration', 1, 0), (0, 'iteration', 2, 0), (0, 'iteration', 1, 1)):
+        assert not {*first} & {*numbers(*parts)}
+
+
+def test_augmentations_of_the_dataset_are_those_of_the_draw(tmp_path, write_set):
+    """Through MMEngine's wrappers, too."""
+    write_set(tmp_path, 'DIS-TR')
+    load = [dict(type='LoadDISImage'), dict(type='LoadDISAnnotations')]
+    dataset = DIS5KDataset(str(tmp_path), 'DIS-TR', pipeline=[*load, dict(type='DISColorJitter')])
+    first, again, other = (dataset[Draw(1, (0, i))]['img'] for i in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    for wrapper in (ConcatDataset([dataset, dataset]), RepeatDataset(dataset, 2)):
+        np.testing.assert_array_equal(wrapper[Draw(4, (0, 0))]['img'], first)
+
+
+def test_seed_is_shared_where_none_is_given(monkeypatch):
+    monkeypatch.setattr(sampler, 'sync_random_seed', lambda: 17)
+    assert SeededSampler(range(5)).seed == 17

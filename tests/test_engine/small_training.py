@@ -1,0 +1,195 @@
+"""A tiny DiffDIS to train in a second, in this process or in several, and what its steps were."""
+
+import os
+import random
+import types
+from pathlib import Path
+
+import numpy as np
+import torch
+from conftest import tiny_config
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+from mmseg.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+
+from mmdiffdis.engine import BroadcastBuffersHook
+from mmdiffdis.launch import set_launcher
+from mmdiffdis.models.data_preprocessor import DISDataPreProcessor
+
+SIDE = 64
+STEMS = ('a', 'b', 'c', 'd', 'e')
+LOAD = [dict(type='LoadDISImage'), dict(type='LoadDISAnnotations'), dict(type='GenerateDISEdge')]
+FINISH = [dict(type='DISResize', scale=(SIDE, SIDE)), dict(type='PackDISInputs')]
+AUGMENT = [
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='DISRandomCenterCrop', max_border=6),
+    dict(type='DISRandomRotate'),
+    dict(type='DISColorJitter'),
+]
+# A level less than the golden numbers' in each block would not be the model; narrower it may be.
+MODEL = tiny_config(
+    vae=dict(block_out_channels=(8, 8, 8, 8), norm_num_groups=2),
+    backbone=dict(
+        block_out_channels=(16, 16, 16, 16),
+        num_heads=(None, None, None, 2),
+        cross_attention_dim=16,
+        norm_num_groups=4,
+    ),
+)
+
+
+def small_config(folder: Path, by_epoch: bool = False, workers: int = 0, **changes) -> Config:
+    """Eight steps of two of the five pictures in `folder`/set, a checkpoint every two steps.
+
+    Args:
+        folder: of the set, `folder`/set/DIS-TR, and of the work dir, `folder`/run.
+        by_epoch: train in three epochs of two steps instead, a checkpoint after each.
+        workers: of the training's loader.
+        changes: merged into the config, by their dotted keys.
+    """
+    data = dict(type='DIS5KDataset', data_root=str(folder / 'set'), subset='DIS-TR')
+    loop = dict(type='IterBasedTrainLoop', max_iters=8, val_begin=100)
+    if by_epoch:
+        loop = dict(type='EpochBasedTrainLoop', max_epochs=3, val_begin=100)
+    config = Config(
+        dict(
+            custom_imports=dict(imports=['mmdiffdis']),
+            default_scope='mmseg',
+            work_dir=str(folder / 'run'),
+            model=MODEL,
+            train_dataloader=dict(
+                batch_size=2,
+                num_workers=workers,
+                drop_last=True,  # a batch of one picture has no statistics of its own
+                persistent_workers=workers > 0,
+                sampler=dict(type='SeededSampler', endless=not by_epoch),
+                dataset=dict(**data, pipeline=[*LOAD, *AUGMENT, *FINISH]),
+            ),
+            val_dataloader=dict(
+                batch_size=1,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                dataset=dict(
+                    **data, pipeline=[LOAD[0], FINISH[0], LOAD[1], FINISH[1]], test_mode=True
+                ),
+            ),
+            train_cfg=loop,
+            val_cfg=dict(type='ValLoop'),
+            val_evaluator=dict(type='DISMetric'),
+            optim_wrapper=dict(
+                type='OptimWrapper',
+                optimizer=dict(type='AdamW', lr=1e-3),
+                clip_grad=dict(max_norm=1.0),
+            ),
+            param_scheduler=[
+                dict(type='LinearLR', start_factor=0.1, begin=0, end=3, by_epoch=False),
+                dict(type='CosineAnnealingLR', begin=3, end=8, by_epoch=False),
+            ],
+            default_hooks=dict(
+                checkpoint=dict(
+                    type='WholeCheckpointHook',
+                    by_epoch=by_epoch,
+                    interval=1 if by_epoch else 2,
+                    max_keep_ckpts=2,
+                ),
+                buffers=dict(type='BroadcastBuffersHook'),
+                random_streams=dict(type='RandomStreamsHook'),
+                finite_loss=dict(type='FiniteLossHook'),
+                run_record=dict(type='RunRecordHook'),
+            ),
+            custom_hooks=[dict(type='EMAHook')],
+            log_processor=dict(by_epoch=by_epoch),
+            randomness=dict(seed=0, diff_rank_seed=True),
+        )
+    )
+    config.merge_from_dict(changes)
+    return config
+
+
+def build_runner(config: Config) -> Runner:
+    """A runner beside others in one process."""
+    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
+        manager._instance_dict.clear()  # they are found by name, which is the time in seconds
+    return Runner.from_cfg(config)
+
+
+@MODELS.register_module(force=True)
+class SameNoise:
+    """The same noise for every image of every batch."""
+
+    def __call__(self, like: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(like.shape[1:], generator=generator).expand_as(like)
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class RecordingOptimWrapper(OptimWrapper):
+    """Keeps the gradients of each step."""
+
+    def step(self, **kwargs) -> None:
+        grads = [
+            p.grad.flatten() for g in self.param_groups for p in g['params'] if p.requires_grad
+        ]
+        self.record = [*getattr(self, 'record', []), torch.cat(grads)]
+        super().step(**kwargs)
+
+
+@HOOKS.register_module(force=True)
+class RecordHook(Hook):
+    """Keeps losses, pictures and a number of each generator, of every step.
+
+    BatchNorm keeps its statistics: there is none on CPUs whose statistics are of the global batch.
+    """
+
+    def __init__(self):
+        self.losses, self.pictures, self.numbers = [], [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        for module in runner.model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+        samples = zip(data_batch['data_samples'], data_batch['inputs'], strict=True)
+        self.pictures.append([(sample.stem, image.clone()) for sample, image in samples])
+        self.numbers.append((random.random(), np.random.rand(), float(torch.rand(()))))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(float(outputs['loss'].detach()))
+
+
+def record_training(config: Config) -> dict:
+    """What happens in a training of which each step is recorded, after one validation."""
+    runner = build_runner(config)
+    metrics = runner.val()
+    runner.train()
+    (record,) = (hook for hook in runner.hooks if isinstance(hook, RecordHook))
+    return dict(vars(record), metrics=metrics, grads=runner.optim_wrapper.record)
+
+
+def record_in_process(rank: int, processes: int, port: int, folder: Path, config: Config) -> None:
+    """One of several processes: saves its record, what its CutMix mixes and what it validates."""
+    torch.set_num_threads(1)
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(processes),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )
+    os.chdir(folder)  # where MMEngine collects results
+    set_launcher(config, 'pytorch')
+    record = record_training(config)
+    batch = [torch.full((3, 8, 8), 10 * rank + i, dtype=torch.uint8) for i in range(4)]
+    mixed = DISDataPreProcessor(cutmix=dict(prob=1)).forward(
+        dict(inputs=batch, data_samples=[{} for _ in batch]), training=True
+    )
+    record['mixed'] = ((mixed['inputs'] + 1) / 2 * 255).round().unique().tolist()
+    runner = types.SimpleNamespace(model=torch.nn.BatchNorm2d(1))
+    runner.model.running_mean.fill_(rank)
+    BroadcastBuffersHook().before_val_epoch(runner)
+    record['running_mean'] = float(runner.model.running_mean)
+    torch.save(record, folder / f'record_{rank}.pth')
+    torch.distributed.destroy_process_group()
