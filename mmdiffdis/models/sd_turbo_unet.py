@@ -203,10 +203,18 @@ class SDTurboUNet(BaseModule):
         flat = [skip[half] for level in skips for skip in level]
         for block in self.up_blocks:
             used, flat = flat[-len(block.resnets) :], flat[: -len(block.resnets)]
+            # to the size of the finer level's skips, which is not twice this one's if it was odd
+            size = flat[-1].shape[2:] if flat else None
             if isinstance(block, CrossAttnUpBlock2D):
-                x = block(x, tuple(used), embedding, encoder_hidden_states=prompt)
+                x = block(
+                    x,
+                    tuple(used),
+                    embedding,
+                    encoder_hidden_states=prompt,
+                    upsample_size=size,
+                )
             else:
-                x = block(x, tuple(used), embedding)
+                x = block(x, tuple(used), embedding, upsample_size=size)
         return self.conv_out(self.conv_act(self.conv_norm_out(x)))
 
     def forward(
