@@ -1,22 +1,13 @@
 """GenPercept: the numbers of the released implementation, and its published checkpoint."""
 
-import json
 import re
 from shutil import rmtree
 
-import numpy as np
 import pytest
 import torch
-from conftest import (
-    DATA,
-    draw_samples,
-    load_keys,
-    normal,
-    relative_error,
-    tiny_config,
-    weights_by_name,
-)
+from conftest import draw_samples, load_keys, normal, tiny_config, weights_by_name
 from diffusers import UNet2DConditionModel
+from golden_baselines import golden_weights, load_golden
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -25,7 +16,6 @@ from stable_diffusion_folder import UNET, VAE, edit_weights
 
 from mmdiffdis.checkpoints import CheckpointError
 
-UNET_KEYS = 'baselines/genpercept_tiny_unet_keys.json'
 TOKENS = 77  # of the first release's prompt
 
 
@@ -44,16 +34,14 @@ def build():
 
 @pytest.fixture(scope='module')
 def golden():
-    with np.load(DATA / 'baselines' / 'genpercept_tiny.npz') as file:
-        golden = {name: file[name] for name in file.files}
-    return golden | {'meta': json.loads(str(golden['meta']))}
+    return load_golden('genpercept_tiny')
 
 
 @pytest.fixture
 def published(golden):
     """The golden numbers' weights under their published names."""
-    seed = golden['meta']['seed']
-    unet = weights_by_name(load_keys(UNET_KEYS), seed)
+    seed = golden.meta['seed']
+    unet = golden_weights('genpercept_tiny_unet', seed, golden.meta['rules'])
     vae = weights_by_name(load_keys('diffdis_vae_keys.json'), seed + 1)
     vae['decoder.conv_out.weight'] *= 0.5
     weights = {f'unet.{name}': tensor for name, tensor in unet.items()}
@@ -63,20 +51,7 @@ def published(golden):
 
 @pytest.fixture
 def image(golden):
-    return torch.tanh(normal(golden['meta']['seed'] + 3, golden['meta']['inputs']['x']))
-
-
-def error(golden, name, result):
-    """Relative error of what is stored of a map, every so many pixels, and of its statistics."""
-    assert tuple(result.shape) == tuple(golden[f'{name}.shape'])
-    of_pixels = relative_error(
-        result[tuple(slice(None, None, step) for step in golden[f'{name}.stride'])], golden[name]
-    )
-    full = result.double()
-    statistics = torch.stack([full.mean(), full.std(correction=0), full.abs().sum()]).numpy()
-    _, deviation, total = golden[f'{name}.stats']
-    scale = np.array([deviation, deviation, total])
-    return max(of_pixels, np.abs((statistics - golden[f'{name}.stats']) / scale).max())
+    return torch.tanh(normal(golden.meta['seed'] + 3, golden.meta['inputs']['x']))
 
 
 @torch.no_grad()
@@ -98,27 +73,27 @@ def test_maps_equal_the_released(build, golden, published, image):
         v2_dis=second(image),
     )
     for name, result in results.items():
-        assert error(golden, name, result) < 1e-5, name
+        assert golden.error(name, result) < 5e-5, name
     assert (results['prob'] - results['v2_dis']).abs().max() > 0.01
 
 
 @pytest.mark.parametrize('loss', ['v2_pixel_mse', 'v2_pixel_mse_t1'])
 def test_losses_and_gradients_equal_the_released(build, golden, published, image, loss):
-    steps = [1] if loss.endswith('t1') else golden['meta']['train_timesteps']
+    steps = [1] if loss.endswith('t1') else golden.meta['train_timesteps']
     model = build(prompt_tokens=TOKENS, train_timesteps=steps).train()
     model.load_state_dict(dict(published))
-    mask = (normal(golden['meta']['seed'] + 4, (1, *image.shape[2:])) > 0.3).float()
+    mask = (normal(golden.meta['seed'] + 4, (1, *image.shape[2:])) > 0.3).float()
     sample = SegDataSample(gt_alpha=PixelData(data=mask))
     losses = model.loss(image, [sample])
-    assert losses['loss_mask'].item() == pytest.approx(golden[f'loss.{loss}'].item(), rel=1e-5)
-    if f'grad.{loss}.names' not in golden:
+    assert losses['loss_mask'].item() == pytest.approx(golden.raw[f'loss.{loss}'].item(), rel=1e-5)
+    if loss.endswith('t1'):  # whose gradients are not among the golden numbers
         return
     losses['loss_mask'].backward()
-    names = dict(zip(model.to_published(), model.state_dict(keep_vars=True).values(), strict=True))
-    for name, (norm, total) in zip(
-        golden[f'grad.{loss}.names'], golden[f'grad.{loss}.l2_sum'], strict=True
-    ):
-        gradient = names[f'unet.{name}'].grad
+    parameters = dict(
+        zip(model.to_published(), model.state_dict(keep_vars=True).values(), strict=True)
+    )
+    for name, (norm, total) in golden.gradients(loss).items():
+        gradient = parameters[f'unet.{name}'].grad
         assert gradient.norm().item() == pytest.approx(norm, rel=1e-3), name
         assert gradient.sum().item() == pytest.approx(total, abs=1e-3 * norm), name
 
