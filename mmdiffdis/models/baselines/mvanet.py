@@ -340,8 +340,8 @@ class MVANet(DISBaseline):
         },
         'multifieldcrossatt.attention.0.': 'network.localisation.overview_attention.',
         **{
-            f'multifieldcrossatt.attention.{i + 1}.': f'network.localisation.quadrant_attentions.{i}.'
-            for i in range(4)
+            f'multifieldcrossatt.attention.{i + 1}.': f'network.localisation.{ours}.'
+            for i, ours in enumerate(f'quadrant_attentions.{i}' for i in range(4))
         },
         'multifieldcrossatt.linear5.': 'network.localisation.overview_feed_forward.0.',
         'multifieldcrossatt.linear6.': 'network.localisation.overview_feed_forward.3.',

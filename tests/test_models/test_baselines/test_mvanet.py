@@ -114,7 +114,7 @@ def test_positions_are_sines_and_cosines_of_row_and_column():
 
 
 def test_structure_loss_of_a_plain_mask_is_cross_entropy_and_iou():
-    # Far from the border a constant mask is its neighbourhood's mean: all weights are 1.
+    # A mask of zeros equals its neighbourhood, also at the border: all weights are 1.
     logits, truth = torch.full((1, 1, 64, 64), 0.5), torch.zeros(1, 1, 64, 64)
     probability = logits.sigmoid()
     entropy = -(1 - probability).log().mean()
