@@ -5,7 +5,7 @@ import torch
 import yaml
 from conftest import ROOT, draw_samples
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
+from mmengine.runner import Runner, load_checkpoint
 from mmseg.registry import MODELS
 
 from mmdiffdis.apis.inference import misfits_named
@@ -140,3 +140,19 @@ def test_published_weights_that_do_not_fit_are_named(config, published, tmp_path
     save_weights(weights, path)
     with pytest.raises(CheckpointError, match=rf'(?s){spoil}.*{name}'), misfits_named(path):
         load_checkpoint(model, str(path), strict=True)
+
+
+def test_trains_and_is_scored_by_the_same_measures(config, tmp_path, write_set):
+    cfg = Config.fromfile(config)
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.merge_from_dict({'train_dataloader.batch_size': 2, 'train_cfg.max_iters': 2})
+    root = str(write_set(tmp_path / 'data'))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.merge(dict(num_workers=0, persistent_workers=False))
+        loader.dataset.merge(dict(data_root=root, subset='DIS-VD'))
+    cfg.train_cfg.val_interval = 2
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    figures = runner.val()
+    assert {'maxF', 'MAE'} <= figures.keys()
+    assert 0 < figures['MAE'] < 1
