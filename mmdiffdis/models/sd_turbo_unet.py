@@ -147,7 +147,7 @@ class SDTurboUNet(BaseModule):
 
     @property
     def size_divisor(self) -> int:
-        """The sides of a latent must be multiples of this."""
+        """Every level has half of the sides above it if a latent's are multiples of this."""
         return 2 ** (self.num_levels - 1)
 
     def stand_in_prompt(self, num_tokens: int) -> Tensor:
@@ -175,8 +175,8 @@ class SDTurboUNet(BaseModule):
             prompt: [2B, L, D].
 
         Returns:
-            The bottleneck [2B, C_last, h / size_divisor, w / size_divisor], and per level its
-            skips.
+            The bottleneck [2B, C_last, h / size_divisor, w / size_divisor], rounded up, and per
+            level its skips.
         """
         x = self.conv_in(x)
         skips = [[x]]
