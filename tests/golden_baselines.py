@@ -2,11 +2,12 @@
 
 import json
 import re
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from conftest import DATA, load_keys, weights_by_name
+from conftest import DATA, load_keys, normal, weights_by_name
 
 
 @dataclass
@@ -55,14 +56,18 @@ def golden_weights(name: str, seed: int, rules: list) -> dict[str, torch.Tensor]
     Args:
         name: of the model.
         seed: of the weights.
-        rules: [pattern, 'gain', factor] or [pattern, 'keep'], which leaves the weight out; the
-            first that is found in a name counts.
+        rules: [pattern, 'gain', factor], [pattern, 'affine', mean, deviation] or [pattern, 'keep'],
+            which leaves the weight out; the first that is found in a name counts.
     """
     weights = weights_by_name(load_keys(f'baselines/{name}_keys.json'), seed)
     for key in list(weights):
         _, kind, *numbers = next((r for r in rules if re.search(r[0], key)), (None, 'gain', 1))
         if kind == 'keep':
             del weights[key]
+        elif kind == 'affine':
+            mean, deviation = numbers
+            drawn = normal((zlib.crc32(key.encode()) + seed) % 2**32, weights[key].shape)
+            weights[key] = mean + deviation * drawn
         else:
             weights[key] = weights[key] * numbers[0]
     return weights

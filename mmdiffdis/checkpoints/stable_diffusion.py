@@ -44,7 +44,8 @@ class StableDiffusionInit:
     - the embedding of the empty prompt, from the text encoder;
     - the prediction type, from the scheduler. It overrules the config's, and the log says so.
 
-    A :class:`VAEReconstructor` takes the VAE alone.
+    A :class:`VAEReconstructor` takes the VAE alone, a model without a scheduler neither this nor
+    the folder's.
 
     Args:
         pretrained: The folder, or the id of a repository of the Hugging Face hub.
@@ -70,12 +71,14 @@ class StableDiffusionInit:
         """
         base = local_folder(self.pretrained, '--cfg-options model.init_cfg.pretrained')
         weights = load_vae(model, base)
-        if hasattr(model, 'backbone'):
+        if hasattr(model, 'scheduler'):
             facts = read_scheduler(base)
             check_betas(model.scheduler, facts, f'the scheduler of {base}')
             if self.unet:
                 model.scheduler.prediction_type = facts['prediction_type']
                 print_log(f'{base} predicts {facts["prediction_type"]}', logger='current')
+        if hasattr(model, 'backbone'):
+            if self.unet:
                 weights |= grow_into(model, base)
             weights['prompt'] = load_prompt(model, base, self.prompt_embedding)
         missing = model.load_state_dict(weights, strict=False).missing_keys

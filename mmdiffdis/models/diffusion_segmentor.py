@@ -95,18 +95,8 @@ class DiffusionSegmentor(BaseSegmentor):
         self.decode_head = MODELS.build(decode_head)
         self.scheduler = MODELS.build(scheduler)
         self.noise = MODELS.build(noise)
-        # A constant of the checkpoint. Until one is loaded: fixed random tokens, since equal or
-        # zero ones would leave the attention to them without gradients.
-        self.register_buffer(
-            'prompt',
-            torch.randn(
-                1,
-                prompt_tokens,
-                self.backbone.cross_attention_dim,
-                generator=torch.Generator().manual_seed(0),
-                device='cpu',
-            ),
-        )
+        # a constant of the checkpoint
+        self.register_buffer('prompt', self.backbone.stand_in_prompt(prompt_tokens))
 
     @staticmethod
     def _complete(name: str, given: dict | None, defaults: dict) -> dict:

@@ -31,13 +31,14 @@ class SDTurboUNet(BaseModule):
     `num_heads` says None; the coarsest does not.
 
     Args:
-        latent_channels: channels of one latent; the input is image and noisy latent, twice that.
+        latent_channels: C, channels of one latent.
         block_out_channels: C_l, widths of the levels, finest first.
         num_heads: attention heads of each level, None for a level without attention; the last is
             that of the neck.
         layers_per_block: residual blocks of an encoder level; a decoder level has one more.
         cross_attention_dim: D, width of the prompt's tokens.
         norm_num_groups: groups of the group normalisations.
+        input_latents: how many latents the input stacks: image and noisy latent, or one alone.
         bde: config of the batch-discriminative embedding; None: the halves are not told apart.
         swci: config of the scale-wise conditional injection; None: no injection.
         swci_levels: how many levels are injected into, finest first.
@@ -57,6 +58,7 @@ class SDTurboUNet(BaseModule):
         layers_per_block: int,
         cross_attention_dim: int,
         norm_num_groups: int = 32,
+        input_latents: int = 2,
         bde: dict | None = None,
         swci: dict | None = None,
         swci_levels: int = 3,
@@ -101,7 +103,8 @@ class SDTurboUNet(BaseModule):
 
         plain = dict(temb_channels=embed_channels, resnet_eps=1e-5, resnet_groups=norm_num_groups)
         attending = dict(plain, cross_attention_dim=cross_attention_dim, use_linear_projection=True)
-        self.conv_in = nn.Conv2d(2 * latent_channels, block_out_channels[0], 3, padding=1)
+        in_channels = input_latents * latent_channels
+        self.conv_in = nn.Conv2d(in_channels, block_out_channels[0], 3, padding=1)
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(block_out_channels):
             finer = block_out_channels[max(level - 1, 0)]
@@ -144,8 +147,16 @@ class SDTurboUNet(BaseModule):
 
     @property
     def size_divisor(self) -> int:
-        """The sides of a latent must be multiples of this."""
+        """Every level has half of the sides above it if a latent's are multiples of this."""
         return 2 ** (self.num_levels - 1)
+
+    def stand_in_prompt(self, num_tokens: int) -> Tensor:
+        """What takes the place of a prompt's embedding [1, L, D] until a checkpoint brings it.
+
+        Fixed random tokens: equal or zero ones would leave the attention to them without gradients.
+        """
+        size = (1, num_tokens, self.cross_attention_dim)
+        return torch.randn(size, generator=torch.Generator().manual_seed(0), device='cpu')
 
     def embed(self, timesteps: Tensor) -> Tensor:
         """Time plus batch-discriminative embedding, [2B, C_e], of 2B timesteps (B without BDE)."""
@@ -159,13 +170,13 @@ class SDTurboUNet(BaseModule):
         """The encoder.
 
         Args:
-            x: image and noisy latent, [2B, 2 * C, h, w].
+            x: image and noisy latent, [2B, 2 * C, h, w] (`input_latents` * C).
             embedding: [2B, C_e], from :meth:`embed`.
             prompt: [2B, L, D].
 
         Returns:
-            The bottleneck [2B, C_last, h / size_divisor, w / size_divisor], and per level its
-            skips.
+            The bottleneck [2B, C_last, h / size_divisor, w / size_divisor], rounded up, and per
+            level its skips.
         """
         x = self.conv_in(x)
         skips = [[x]]
@@ -192,10 +203,18 @@ class SDTurboUNet(BaseModule):
         flat = [skip[half] for level in skips for skip in level]
         for block in self.up_blocks:
             used, flat = flat[-len(block.resnets) :], flat[: -len(block.resnets)]
+            # to the size of the finer level's skips, which is not twice this one's if it was odd
+            size = flat[-1].shape[2:] if flat else None
             if isinstance(block, CrossAttnUpBlock2D):
-                x = block(x, tuple(used), embedding, encoder_hidden_states=prompt)
+                x = block(
+                    x,
+                    tuple(used),
+                    embedding,
+                    encoder_hidden_states=prompt,
+                    upsample_size=size,
+                )
             else:
-                x = block(x, tuple(used), embedding)
+                x = block(x, tuple(used), embedding, upsample_size=size)
         return self.conv_out(self.conv_act(self.conv_norm_out(x)))
 
     def forward(

@@ -7,6 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def to_probability(maps: Tensor) -> Tensor:
+    """Decoded maps, about [-1, 1], as probabilities in [0, 1], float32, of the same shape.
+
+    What is not finite becomes NaN: clipped, infinity would pass for a sound mask.
+    """
+    maps = maps.float() / 2 + 0.5
+    return maps.clamp(0, 1).where(maps.isfinite(), torch.nan)
+
+
 @MODELS.register_module()
 class VAEDecodeHead(BaseModule):
     """Latent losses in training, decoded maps at inference.
@@ -49,9 +58,5 @@ class VAEDecodeHead(BaseModule):
         return vae.decode(clean).mean(dim=1, keepdim=True)
 
     def predict(self, clean: Tensor, vae: nn.Module) -> Tensor:
-        """Latents [N, C, h, w] -> foreground probabilities in [0, 1], [N, 1, H, W] float32.
-
-        What is not finite becomes NaN: clipped, infinity would pass for a sound mask.
-        """
-        maps = self(clean, vae).float() / 2 + 0.5
-        return maps.clamp(0, 1).where(maps.isfinite(), torch.nan)
+        """Latents [N, C, h, w] -> foreground probabilities in [0, 1], [N, 1, H, W] float32."""
+        return to_probability(self(clean, vae))
