@@ -1,7 +1,4 @@
-"""BiRefNet: bilateral references for high-resolution dichotomous image segmentation.
-
-Zheng et al., CAAI Artificial Intelligence Research 2024, https://arxiv.org/abs/2401.03407.
-"""
+"""BiRefNet's network: encoder, localisation, and a decoder that looks back at the images."""
 
 from typing import Literal
 
@@ -13,12 +10,8 @@ from torch.nn import functional as F
 from .deformable_conv import ModulatedDeformConv2d
 
 PatchOrder = Literal['channel-row-column', 'column-row-channel']
+# Of an image's dimensions [B, channel, row, height, column, width] without the first.
 PATCH_ORDERS = {'channel-row-column': (1, 2, 4, 3, 5), 'column-row-channel': (4, 2, 1, 3, 5)}
-# Widths that the release fixes for backbones of every size.
-RECONSTRUCTION_WIDTH = 64
-ASPP_WIDTH = 256
-INWARD_WIDTH = 64
-GRADIENT_WIDTH = 16
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -65,22 +58,23 @@ class DeformableASPP(nn.Module):
 
     def __init__(self, channels: int, kernel_sizes: tuple[int, ...] = (1, 1, 3, 7)):
         super().__init__()
+        width = 4 * channels
         self.branches = nn.ModuleList(
             nn.Sequential(
-                ModulatedDeformConv2d(channels, ASPP_WIDTH, size),
-                nn.BatchNorm2d(ASPP_WIDTH),
+                ModulatedDeformConv2d(channels, width, size),
+                nn.BatchNorm2d(width),
                 nn.ReLU(inplace=True),
             )
             for size in kernel_sizes
         )
         self.pooled = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, ASPP_WIDTH, 1, bias=False),
-            nn.BatchNorm2d(ASPP_WIDTH),
+            nn.Conv2d(channels, width, 1, bias=False),
+            nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
         )
         self.fuse = nn.Sequential(
-            nn.Conv2d(ASPP_WIDTH * (len(kernel_sizes) + 1), channels, 1, bias=False),
+            nn.Conv2d(width * (len(kernel_sizes) + 1), channels, 1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
             nn.Dropout(0.5),
@@ -97,15 +91,16 @@ class ReconstructionBlock(nn.Module):
 
     Args:
         in_channels: of the input.
+        width: of what is in between.
         out_channels: of the output.
     """
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, width: int, out_channels: int):
         super().__init__()
-        self.squeeze = conv_norm_relu(in_channels, RECONSTRUCTION_WIDTH, 3)
-        self.aspp = DeformableASPP(RECONSTRUCTION_WIDTH)
+        self.squeeze = conv_norm_relu(in_channels, width, 3)
+        self.aspp = DeformableASPP(width)
         self.expand = nn.Sequential(
-            nn.Conv2d(RECONSTRUCTION_WIDTH, out_channels, 3, padding=1),
+            nn.Conv2d(width, out_channels, 3, padding=1),
             nn.BatchNorm2d(out_channels),
         )
 
@@ -119,17 +114,18 @@ class InwardReference(nn.Module):
 
     Args:
         grid: patches in a row and in a column: the level's stride.
+        width: of what is in between.
         out_channels: of what the level is given.
         order: of the patches' channels, see :func:`stack_patches`.
     """
 
-    def __init__(self, grid: int, out_channels: int, order: PatchOrder):
+    def __init__(self, grid: int, width: int, out_channels: int, order: PatchOrder):
         super().__init__()
         self.grid = grid
         self.order = order
         self.convs = nn.Sequential(  # without an activation, as released
-            nn.Conv2d(3 * grid**2, INWARD_WIDTH, 3, padding=1),
-            nn.Conv2d(INWARD_WIDTH, out_channels, 3, padding=1),
+            nn.Conv2d(3 * grid**2, width, 3, padding=1),
+            nn.Conv2d(width, out_channels, 3, padding=1),
         )
 
     def forward(self, x: Tensor, images: Tensor) -> Tensor:
@@ -143,13 +139,14 @@ class OutwardReference(nn.Module):
 
     Args:
         channels: of the features.
+        width: of what gradient and attention are read from.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, width: int):
         super().__init__()
-        self.features = conv_norm_relu(channels, GRADIENT_WIDTH, 3)
-        self.gradient = nn.Conv2d(GRADIENT_WIDTH, 1, 1)
-        self.attention = nn.Conv2d(GRADIENT_WIDTH, 1, 1)
+        self.features = conv_norm_relu(channels, width, 3)
+        self.gradient = nn.Conv2d(width, 1, 1)
+        self.attention = nn.Conv2d(width, 1, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`x` [B, C, h, w] attended to, and the logits of the gradient, [B, 1, h, w]."""
@@ -164,6 +161,7 @@ class BiRefBlock(nn.Module):
         in_channels: of what comes from the coarser level.
         inward_channels: of the inward reference.
         out_channels: of what goes to the finer level.
+        width: of what is inside the references and the reconstruction.
         stride: of this level, in pixels of the image.
         order: of the inward reference's patches.
     """
@@ -173,14 +171,15 @@ class BiRefBlock(nn.Module):
         in_channels: int,
         inward_channels: int,
         out_channels: int,
+        width: int,
         stride: int,
         order: PatchOrder,
     ):
         super().__init__()
-        self.inward = InwardReference(stride, inward_channels, order)
-        self.reconstruct = ReconstructionBlock(in_channels + inward_channels, out_channels)
+        self.inward = InwardReference(stride, width, inward_channels, order)
+        self.reconstruct = ReconstructionBlock(in_channels + inward_channels, width, out_channels)
         self.mask = nn.Conv2d(out_channels, 1, 1)
-        self.outward = OutwardReference(out_channels)
+        self.outward = OutwardReference(out_channels, width // 4)
 
     def forward(self, x: Tensor, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features [B, out_channels, h, w], and the logits of mask and gradient, [B, 1, h, w].
@@ -198,37 +197,55 @@ class BiRefBlock(nn.Module):
 class BiRefNetwork(nn.Module):
     """Images to logits: two scales of one backbone, and a decoder that looks back at the images.
 
-    ``encode -> localise -> (BiRefBlock, lateral connection) x 3 -> reconstruct -> mask``
+    ``encode -> localise -> (BiRefBlock -> lateral connection) x 3 -> finest level -> mask``
 
     Args:
         backbone: config of a backbone with four maps at strides 4, 8, 16, 32 whose widths are
             `num_features`, such as mmseg's SwinTransformer.
         patch_order: of the inward references, see :func:`stack_patches`.
+        width: of what is inside the decoder's blocks; 64 in the released models, whatever the
+            backbone.
+
+    Raises:
+        ValueError: an unknown `patch_order`.
     """
 
     strides = (4, 8, 16, 32)
 
-    def __init__(self, backbone: dict, patch_order: PatchOrder = 'channel-row-column'):
+    def __init__(
+        self,
+        backbone: dict,
+        patch_order: PatchOrder = 'channel-row-column',
+        width: int = 64,
+    ):
         super().__init__()
         if patch_order not in PATCH_ORDERS:
-            raise ValueError(f"`patch_order` is '{patch_order}', expected one of {[*PATCH_ORDERS]}")
+            raise ValueError(
+                f"`patch_order` is '{patch_order}', expected one of {list(PATCH_ORDERS)}."
+            )
         self.backbone = MODELS.build(backbone)
         # The maps of the whole and of the half-size image, concatenated.
-        widths = [2 * width for width in self.backbone.num_features]
-        inward = [width // 8 for width in widths]
-        self.localise = ReconstructionBlock(sum(widths), widths[-1])
-        # From coarse to fine. The coarsest two levels have inward references of the same width.
+        maps = [2 * channels for channels in self.backbone.num_features]
+        # What the inward references add to maps of strides 1, 4, 8, 16 and 32.
+        references = [maps[level] // 8 for level in (0, 1, 2, 3, 3)]
+        self.localise = ReconstructionBlock(sum(maps), width, maps[3])
+        # From coarse to fine.
         self.levels = nn.ModuleList(
             BiRefBlock(
-                widths[i], inward[min(i + 1, 3)], widths[i - 1], self.strides[i], patch_order
+                maps[level],
+                references[level + 1],
+                maps[level - 1],
+                width,
+                self.strides[level],
+                patch_order,
             )
-            for i in (3, 2, 1)
+            for level in (3, 2, 1)
         )
-        self.laterals = nn.ModuleList(nn.Conv2d(widths[i], widths[i], 1) for i in (2, 1, 0))
-        self.finest_inward = InwardReference(self.strides[0], inward[1], patch_order)
-        self.finest = ReconstructionBlock(widths[0] + inward[1], widths[0] // 2)
-        self.pixel_inward = InwardReference(1, inward[0], patch_order)
-        self.mask = nn.Conv2d(widths[0] // 2 + inward[0], 1, 1)
+        self.laterals = nn.ModuleList(nn.Conv2d(maps[i], maps[i], 1) for i in (2, 1, 0))
+        self.finest_inward = InwardReference(self.strides[0], width, references[1], patch_order)
+        self.finest = ReconstructionBlock(maps[0] + references[1], width, maps[0] // 2)
+        self.pixel_inward = InwardReference(1, width, references[0], patch_order)
+        self.mask = nn.Conv2d(maps[0] // 2 + references[0], 1, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """The mask's logits [B, 1, H, W], and those of mask and gradient [B, 1, h, w] of the

@@ -1,4 +1,4 @@
-"""Modulated deformable convolution in plain PyTorch, for any device and without compiled operators."""
+"""Modulated deformable convolution in plain PyTorch: any device, no compiled operators."""
 
 import torch
 from torch import Tensor, nn
