@@ -1,10 +1,17 @@
-"""What models and data agree on: one reading of predictions, the names of latents."""
+"""What models and data agree on: truths, one reading of predictions, the names of latents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor
+from torch.nn import functional as F
+
+# What is learned -> the field of a sample that holds it, and the transform that makes it.
+TRUTHS = {
+    'mask': ('gt_alpha', 'LoadDISAnnotations'),
+    'edge': ('gt_edge_map', 'GenerateDISEdge'),
+}
 
 # Bilinear resizing in half precision leaves [0, 1] by about one rounding step; logits leave it by
 # far.
@@ -64,3 +71,51 @@ def foreground_probability(data_sample: BaseDataElement | Mapping) -> Tensor:
             'these look like logits. Apply the sigmoid in `predict`, as mmseg does for one channel.'
         )
     return logits[0].clamp(0, 1)
+
+
+def stack_truth(name: str, data_samples: Sequence[BaseDataElement]) -> Tensor:
+    """Masks or edges of a batch, [B, 1, H, W] float32 in [0, 1].
+
+    Args:
+        name: a key of ``TRUTHS``.
+        data_samples: of one size, as ``PackDISInputs`` makes them.
+
+    Raises:
+        ValueError: if a sample has none.
+    """
+    field, transform = TRUTHS[name]
+    if any(field not in sample for sample in data_samples):
+        raise ValueError(
+            f"a sample without '{field}', the true {name}: expected dict(type='{transform}') in "
+            'the pipeline, or a model that does without (edge=False of a diffusion model)'
+        )
+    return torch.stack([sample.get(field).data for sample in data_samples]).float()
+
+
+def to_original_size(maps: Tensor, metainfo: Mapping) -> Tensor:
+    """Maps of a possibly flipped image, turned back, at its original size.
+
+    Args:
+        maps: [C, h, w] in [0, 1].
+        metainfo: ``ori_shape`` (H, W) and, if there was a ``flip``, ``flip_direction``.
+
+    Returns:
+        [C, H, W] in [0, 1]; antialiased where it shrinks: what Pillow's bilinear does, in float.
+    """
+    if metainfo.get('flip'):
+        maps = maps.flip(2 if metainfo['flip_direction'] == 'horizontal' else 1)
+    size = tuple(metainfo['ori_shape'][:2])
+    return F.interpolate(maps[None], size, mode='bilinear', antialias=True)[0].clamp(0, 1)
+
+
+def set_prediction(sample: BaseDataElement, mask: Tensor, threshold: float = 0.5) -> None:
+    """Notes a foreground probability [1, H, W] in a sample, in mmseg's way.
+
+    As ``seg_logits`` and, exceeding the threshold, ``pred_sem_seg`` (0 or 1).
+    """
+    sample.set_data(
+        dict(
+            seg_logits=PixelData(data=mask),
+            pred_sem_seg=PixelData(data=(mask > threshold).long()),
+        )
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .key_table import to_diffusers
+from .key_table import to_published
 from .loading import CheckpointError
 
 Weights = dict[str, Tensor]
@@ -127,7 +127,7 @@ def theirs_to_ours(state: Mapping[str, Tensor], prefixes: dict[str, str]) -> dic
         state: The model's state dict.
         prefixes: `UNET_PREFIXES` or `VAE_PREFIXES`.
     """
-    return {theirs: ours for ours, theirs in to_diffusers(state, prefixes).items()}
+    return {theirs: ours for ours, theirs in to_published(state, prefixes).items()}
 
 
 def rename(

@@ -1,8 +1,9 @@
-"""Where each tensor of a diffusers checkpoint lives in :class:`DiffusionSegmentor`.
+"""Where each tensor of a published checkpoint lives in our models.
 
-The left column holds the names of the released DiffDIS U-Net and of diffusers'
-UNet2DConditionModel and AutoencoderKL; the right one ours. A prefix is
-replaced whole, the first that fits; what no row mentions keeps its name under the last row.
+The left column of a table holds the published names, the right one ours: here those of the released
+DiffDIS U-Net and of diffusers' UNet2DConditionModel and AutoencoderKL in
+:class:`DiffusionSegmentor`. A prefix is replaced whole, the first that fits; what no row mentions
+keeps its name under the last row.
 """
 
 from collections.abc import Iterable
@@ -41,21 +42,21 @@ def _expand(prefixes: dict[str, str]) -> dict[str, str]:
 
 
 def to_mmdiffdis(names: Iterable[str], prefixes: dict[str, str]) -> dict[str, str]:
-    """diffusers' names -> ours.
+    """Published names -> ours.
 
     Args:
-        names: keys of a diffusers checkpoint.
-        prefixes: `UNET_PREFIXES` or `VAE_PREFIXES`.
+        names: keys of a published checkpoint.
+        prefixes: a table such as `UNET_PREFIXES`, whose last row fits every name.
     """
     return {name: _replace(name, _expand(prefixes)) for name in names}
 
 
-def to_diffusers(names: Iterable[str], prefixes: dict[str, str]) -> dict[str, str]:
-    """Our names -> diffusers'; names that belong to another table's component are left out.
+def to_published(names: Iterable[str], prefixes: dict[str, str]) -> dict[str, str]:
+    """Our names -> the published; names that belong to another table's component are left out.
 
     Args:
-        names: keys of a :class:`DiffusionSegmentor` checkpoint.
-        prefixes: `UNET_PREFIXES` or `VAE_PREFIXES`.
+        names: keys of one of our models.
+        prefixes: a table such as `UNET_PREFIXES`.
     """
     backwards = {new: old for old, new in _expand(prefixes).items()}
     fitting = [name for name in names if name.startswith(tuple(backwards))]

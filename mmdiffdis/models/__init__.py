@@ -1,10 +1,12 @@
-"""DiffDIS and what it is made of: one file per idea of the paper."""
+"""DiffDIS and what it is made of, one file per idea of the paper; and its baselines."""
 
+from . import baselines
 from .autoencoder import LatentAutoencoder
 from .bde import BatchDiscriminativeEmbedding
 from .data_preprocessor import DISDataPreProcessor
 from .dbia import DBIANeck
 from .diffusion_segmentor import DiffusionSegmentor
+from .dis_baseline import DISBaseline
 from .noise import GaussianNoise, PyramidNoise, per_image_noise
 from .scheduler import OneStepScheduler
 from .sd_turbo_unet import SDTurboUNet
@@ -16,6 +18,7 @@ from .vae_reconstructor import VAEReconstructor
 __all__ = [
     'BatchDiscriminativeEmbedding',
     'DBIANeck',
+    'DISBaseline',
     'DISDataPreProcessor',
     'DISTTAModel',
     'DiffusionSegmentor',
@@ -27,5 +30,6 @@ __all__ = [
     'ScaleWiseConditionalInjection',
     'VAEDecodeHead',
     'VAEReconstructor',
+    'baselines',
     'per_image_noise',
 ]

@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..structures import image_key
+from ..structures import image_key, set_prediction, stack_truth, to_original_size
 from .data_preprocessor import stretch
 from .noise import per_image_noise
 
@@ -232,8 +232,9 @@ class DiffusionSegmentor(BaseSegmentor):
             'edge': [B, C, h, w].
         """
         images = {image_key(i): z for i, z in enumerate(self.encode_image(inputs))}
-        truths = torch.cat([self._stack_truth(name, data_samples) for name in self.truths])
-        targets = self.vae.encode(truths).chunk(len(self.truths))
+        truths = torch.cat([stack_truth(name, data_samples) for name in self.truths])
+        images_of_truths = truths.repeat(1, 3, 1, 1) * 2 - 1  # as the autoencoder takes them
+        targets = self.vae.encode(images_of_truths).chunk(len(self.truths))
         return images | dict(zip(self.truths, targets, strict=True))
 
     def loss(
@@ -281,16 +282,15 @@ class DiffusionSegmentor(BaseSegmentor):
         if data_samples is None:
             shape = dict(ori_shape=tuple(inputs.shape[-2:]))
             data_samples = [SegDataSample(metainfo=shape) for _ in inputs]
-        maps = self._forward(inputs, data_samples)
+        return self.postprocess_result(self._forward(inputs, data_samples), data_samples)
+
+    def postprocess_result(
+        self, maps: Sequence[Tensor], data_samples: list[SegDataSample]
+    ) -> list[SegDataSample]:
+        """The samples with maps as :meth:`_forward` gives them, at their original sizes."""
         for i, sample in enumerate(data_samples):
-            at_original_size = [self._to_original(m[i : i + 1], sample.metainfo) for m in maps]
-            mask, *edge = at_original_size
-            sample.set_data(
-                dict(
-                    seg_logits=PixelData(data=mask),
-                    pred_sem_seg=PixelData(data=(mask > self.decode_head.threshold).long()),
-                )
-            )
+            mask, *edge = [to_original_size(of_batch[i], sample.metainfo) for of_batch in maps]
+            set_prediction(sample, mask, self.decode_head.threshold)
             if edge:
                 sample.set_data(dict(pred_edge_map=PixelData(data=edge[0])))
         return data_samples
@@ -334,19 +334,6 @@ class DiffusionSegmentor(BaseSegmentor):
         """Foreground probabilities at the inputs' size, [B, 1, H, W]."""
         return self._forward(inputs, batch_data_samples)[0]
 
-    def _stack_truth(self, name: str, data_samples: list[SegDataSample]) -> Tensor:
-        """Masks or edges of the samples as images for the autoencoder, [B, 3, H, W] in [-1, 1]."""
-        field, transform = dict(
-            mask=('gt_alpha', 'LoadDISAnnotations'), edge=('gt_edge_map', 'GenerateDISEdge')
-        )[name]
-        if any(field not in sample for sample in data_samples):
-            raise ValueError(
-                f"a training sample without '{field}': expected dict(type='{transform}') in the "
-                'pipeline' + (', or edge=False in the model' if name == 'edge' else '')
-            )
-        truth = torch.stack([sample.get(field).data for sample in data_samples])
-        return truth.float().repeat(1, 3, 1, 1) * 2 - 1
-
     def _training_timesteps(
         self, batch_size: int, halves: int, device: torch.device
     ) -> list[int | Tensor]:
@@ -359,15 +346,6 @@ class DiffusionSegmentor(BaseSegmentor):
             candidates = candidates[list(choice)]
         drawn = torch.randint(len(candidates), (batch_size,), device=device)
         return [candidates[drawn].repeat(halves)]
-
-    @staticmethod
-    def _to_original(maps: Tensor, metainfo: dict) -> Tensor:
-        """A map [1, 1, H, W] of a possibly flipped image, turned back, at its original size."""
-        if metainfo.get('flip'):
-            maps = maps.flip(3 if metainfo['flip_direction'] == 'horizontal' else 2)
-        size = tuple(metainfo['ori_shape'][:2])
-        # Antialiased where it shrinks: what PIL's bilinear does, in float.
-        return F.interpolate(maps, size, mode='bilinear', antialias=True)[0].clamp(0, 1)
 
 
 def image_name(sample: SegDataSample | None) -> str:

@@ -1,13 +1,13 @@
 """The autoencoder alone: how well it brings masks back (paper, Table 1), and how to train one."""
 
 import torch
-from mmengine.structures import PixelData
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..structures import set_prediction, stack_truth
 from .vae_decode_head import VAEDecodeHead
 
 
@@ -51,7 +51,7 @@ class VAEReconstructor(BaseSegmentor):
             'loss_image', 'loss_mask', 'loss_edge', 'loss_kl', and the standard deviation of the
             latents, 'latent_std', whose inverse is the scaling factor to give a diffusion model.
         """
-        truths = [self._truth(name, data_samples) for name in ('gt_alpha', 'gt_edge_map')]
+        truths = [_as_image(name, data_samples) for name in ('mask', 'edge')]
         x = torch.cat([inputs, *truths])
         posterior = self.vae.autoencoder.encode(x).latent_dist
         errors = (self.vae.autoencoder.decode(posterior.sample()).sample - x).abs()
@@ -67,27 +67,17 @@ class VAEReconstructor(BaseSegmentor):
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[SegDataSample]:
         """The samples with their reconstructed true masks as `seg_logits`, [1, H, W] in [0, 1]."""
         for sample in data_samples:
-            truth = self._truth('gt_alpha', [sample])
+            truth = _as_image('mask', [sample])
             resized = F.interpolate(truth, self.size, mode='bilinear', antialias=True)
             mask = self.decode_head.predict(self.vae.encode(resized), self.vae)
             mask = F.interpolate(mask, truth.shape[-2:], mode='bilinear', antialias=True)[0]
-            sample.set_data(
-                dict(
-                    seg_logits=PixelData(data=mask.clamp(0, 1)),
-                    pred_sem_seg=PixelData(data=(mask > self.decode_head.threshold).long()),
-                )
-            )
+            set_prediction(sample, mask.clamp(0, 1), self.decode_head.threshold)
         return data_samples
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Takes a diffusion model's checkpoint, too, and of it the autoencoder."""
         own = {key: state_dict[key] for key in state_dict if key.startswith(f'{prefix}vae.')}
         super()._load_from_state_dict(own, prefix, *args)
-
-    @staticmethod
-    def _truth(field: str, data_samples: list[SegDataSample]) -> Tensor:
-        truth = torch.stack([sample.get(field).data for sample in data_samples])
-        return truth.float().repeat(1, 3, 1, 1) * 2 - 1
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Scaled latents of images, [B, C, h, w]."""
@@ -99,3 +89,8 @@ class VAEReconstructor(BaseSegmentor):
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
         return self.vae.decode(self.vae.encode(inputs))
+
+
+def _as_image(name: str, data_samples: list[SegDataSample]) -> Tensor:
+    """Masks or edges as images for the autoencoder, [B, 3, H, W] in [-1, 1]."""
+    return stack_truth(name, data_samples).repeat(1, 3, 1, 1) * 2 - 1

@@ -10,8 +10,8 @@ from mmseg.registry import MODELS
 from mmdiffdis.checkpoints.key_table import (
     UNET_PREFIXES,
     VAE_PREFIXES,
-    to_diffusers,
     to_mmdiffdis,
+    to_published,
 )
 
 FULL_SIZE = 'configs/diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
@@ -33,7 +33,7 @@ def test_full_size_unet_has_the_released_keys_and_shapes(full_size):
     ours = {n: s for n, s in shapes_of(full_size).items() if n.startswith(('backbone.', 'neck.'))}
     names = to_mmdiffdis(released, UNET_PREFIXES)
     assert {names[name]: shape for name, shape in released.items()} == ours
-    back = to_diffusers(ours, UNET_PREFIXES)
+    back = to_published(ours, UNET_PREFIXES)
     assert {back[name]: shape for name, shape in ours.items()} == released
 
 
@@ -48,7 +48,7 @@ def test_vae_has_the_released_keys_and_shapes(tiny):
     ours = {n: s for n, s in shapes_of(tiny()).items() if n.startswith('vae.')}
     names = to_mmdiffdis(released, VAE_PREFIXES)
     assert {names[name]: shape for name, shape in released.items()} == ours
-    back = to_diffusers(ours, VAE_PREFIXES)
+    back = to_published(ours, VAE_PREFIXES)
     assert {back[name]: shape for name, shape in ours.items()} == released
 
 
@@ -56,5 +56,5 @@ def test_every_key_maps_back_to_itself():
     released = load_keys('diffdis_full_unet_keys.json')
     names = to_mmdiffdis(released, UNET_PREFIXES)
     assert len(set(names.values())) == len(released)
-    back = to_diffusers(names.values(), UNET_PREFIXES)
+    back = to_published(names.values(), UNET_PREFIXES)
     assert all(back[ours] == theirs for theirs, ours in names.items())

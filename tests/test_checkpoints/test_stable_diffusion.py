@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from stable_diffusion_folder import FAULTS, UNET, VAE, edit_json, edit_weights
 
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.checkpoints.key_table import UNET_PREFIXES, to_diffusers
+from mmdiffdis.checkpoints.key_table import UNET_PREFIXES, to_published
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_everything_is_loaded_copied_or_fresh(start, tiny, stable_diffusion):
     model, built = start(stable_diffusion), tiny().state_dict()
     unet, vae = load_file(stable_diffusion / UNET), load_file(stable_diffusion / VAE)
     state = model.state_dict()
-    names = to_diffusers(state, UNET_PREFIXES)
+    names = to_published(state, UNET_PREFIXES)
     fresh = set()
     for name, theirs in names.items():
         origin = theirs.replace('attn3', 'attn1').replace('norm2_', 'norm1')

@@ -86,7 +86,7 @@ DIFFUSION_STAGES = {
     'encode': 'encode_image',
     'network': 'denoise',
     'decode': 'decode_head.predict',
-    'resize': '_to_original',
+    'resize': 'postprocess_result',
 }
 STOCK_STAGES = {'network': 'encode_decode', 'resize': 'postprocess_result'}
 STAGES = ('read', 'encode', 'network', 'decode', 'resize', 'save', 'other')

@@ -1,0 +1,138 @@
+"""What every baseline does: each folder of configs with a metafile.yml, in its small variants."""
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT, draw_samples
+from mmengine.config import Config
+from mmengine.runner import load_checkpoint
+from mmseg.registry import MODELS
+
+from mmdiffdis.apis.inference import misfits_named
+from mmdiffdis.checkpoints import CheckpointError, save_weights
+
+METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
+SMALL = [
+    config for file in METAFILES for config in sorted(file.parent.glob('*synthetic-dis-128x128.py'))
+]
+SIDE = 128
+
+
+def build(config, seed=0):
+    torch.manual_seed(seed)
+    model = MODELS.build(Config.fromfile(config).model)
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if value.is_floating_point() and 'running' not in name:  # what starts at zero, too
+            torch.nn.init.normal_(value.data, std=0.02).add_(value.data.ndim == 1)
+    return model
+
+
+def images(size=2, height=SIDE, width=SIDE):
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(size, 3, height, width, generator=generator)
+
+
+def has_published_names(config):
+    return hasattr(MODELS.get(Config.fromfile(config).model.type), 'to_published')
+
+
+@pytest.fixture(params=SMALL, ids=lambda path: path.stem)
+def config(request):
+    return request.param
+
+
+@pytest.fixture
+def published(config, tmp_path):
+    """A model, and a file with its weights under their published names."""
+    if not has_published_names(config):
+        pytest.skip('its checkpoints have the names of mmseg')
+    model = build(config)
+    return model, save_weights(model.to_published(), tmp_path / 'published.safetensors')
+
+
+@pytest.mark.parametrize('file', METAFILES, ids=lambda path: path.parent.name)
+def test_metafile_and_readme_tell_the_source_and_the_licence(file):
+    meta = yaml.safe_load(file.read_text())
+    (collection,) = meta['Collections']
+    assert {'Name', 'License', 'Paper', 'Code', 'README'} <= collection.keys()
+    readme = (ROOT / collection['README']).read_text()
+    assert '## Licence' in readme and '## Weights' in readme
+    listed = {model['Config'] for model in meta['Models']}
+    assert listed == {str(path.relative_to(ROOT)) for path in file.parent.glob('*.py')}
+    assert any(path.parent == file.parent for path in SMALL), 'no small variant'
+
+
+@pytest.mark.parametrize('height, width', [(SIDE, SIDE), (133, 167)])
+def test_probabilities_of_the_inputs_size_or_less_at_odd_sizes(config, height, width):
+    model, samples = build(config).eval(), draw_samples(2, SIDE)
+    with torch.no_grad():
+        maps = model(images(2, height, width), samples, mode='tensor')
+    maps = maps[0] if isinstance(maps, tuple) else maps
+    assert maps.shape[0] == 2 and maps.shape[-2] <= height and maps.shape[-1] <= width
+    assert maps.isfinite().all()
+
+
+def test_every_trainable_parameter_receives_a_gradient(config):
+    model = build(config).train()
+    losses, _ = model.parse_losses(model.loss(images(), draw_samples(2, SIDE)))
+    losses.backward()
+    assert losses.isfinite()
+    without = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    ]
+    assert not without
+
+
+def test_predicts_at_the_original_size_and_upright(config):
+    model, inputs = build(config).eval(), images(1)
+    with torch.no_grad():
+        samples = draw_samples(1, SIDE, ori_shape=(75, 93))
+        (upright,) = model.predict(inputs, samples)
+        sample = draw_samples(1, SIDE, ori_shape=(75, 93), flip=True, flip_direction='horizontal')
+        (turned,) = model.predict(inputs, sample)
+    probability = upright.seg_logits.data
+    assert probability.shape[-2:] == (75, 93)
+    torch.testing.assert_close(turned.seg_logits.data, probability.flip(-1), atol=1e-5, rtol=0)
+    if len(probability) == 1:
+        assert 0 <= probability.min() < probability.max() <= 1
+        assert torch.equal(upright.pred_sem_seg.data, (probability > 0.5).long())
+
+
+def test_saved_weights_are_read_strictly(config, tmp_path):
+    model, other = build(config, seed=0), build(config, seed=1)
+    load_checkpoint(other, str(save_weights(model, tmp_path / 'a.safetensors')), strict=True)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor, msg=name)
+
+
+def test_published_weights_are_read_strictly_from_whatever_wrapper(config, published, tmp_path):
+    model, _ = published
+    for wrapper in ('', 'module.', 'module._orig_mod.'):
+        weights = {f'{wrapper}{name}': tensor for name, tensor in model.to_published().items()}
+        assert not set(weights) & set(model.state_dict())
+        torch.save(weights, tmp_path / 'published.pth')
+        other = build(config, seed=1)
+        load_checkpoint(other, str(tmp_path / 'published.pth'), strict=True)
+        for name, tensor in model.state_dict().items():
+            if not name.startswith(model.TRAINING_ONLY):
+                torch.testing.assert_close(other.state_dict()[name], tensor, msg=name)
+
+
+@pytest.mark.parametrize('spoil', ['unexpected', 'missing', 'size mismatch'])
+def test_published_weights_that_do_not_fit_are_named(config, published, tmp_path, spoil):
+    model, path = published
+    weights = model.to_published()
+    name = next(name for name, tensor in reversed(weights.items()) if tensor.ndim == 4)
+    if spoil == 'unexpected':
+        weights['some.thing'] = torch.zeros(1)
+        name = 'some.thing'
+    elif spoil == 'missing':
+        del weights[name]
+    else:
+        weights[name] = weights[name][..., :0]
+    name = name.rsplit('.', 1)[-1] if spoil != 'unexpected' else name
+    save_weights(weights, path)
+    with pytest.raises(CheckpointError, match=rf'(?s){spoil}.*{name}'), misfits_named(path):
+        load_checkpoint(model, str(path), strict=True)
