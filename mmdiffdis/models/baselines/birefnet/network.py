@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -194,7 +195,7 @@ class BiRefBlock(nn.Module):
         return x, mask, gradient
 
 
-class BiRefNetwork(nn.Module):
+class BiRefNetwork(BaseModule):
     """Images to logits: two scales of one backbone, and a decoder that looks back at the images.
 
     ``encode -> localise -> (BiRefBlock -> lateral connection) x 3 -> finest level -> mask``
