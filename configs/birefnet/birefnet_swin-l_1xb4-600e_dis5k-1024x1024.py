@@ -19,9 +19,7 @@ train_dataloader = dict(drop_last=True, dataset=dict(pipeline=train_pipeline))
 # Its passes are probabilities; only the released DiffDIS test stretches them.
 tta_model = dict(min_max=False)
 
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.01)
-)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.01))
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=600, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
