@@ -137,19 +137,12 @@ class DISBaseline(BaseSegmentor):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Renames published weights in place before they are compared with ours."""
+        ours = self.state_dict()
         names = [name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)]
-        if not any(name in self.state_dict() for name in names):
-            published = {_WRAPPERS.sub('', name): state_dict.pop(prefix + name) for name in names}
-            used = {
-                name: tensor
-                for name, tensor in published.items()
-                if not name.startswith(self.PUBLISHED_UNUSED)
-            }
-            kept = {
-                name: tensor
-                for name, tensor in self.state_dict().items()
-                if name.startswith(self.TRAINING_ONLY)
-            }
-            renamed = {**kept, **self.from_published(used)}
-            state_dict.update({prefix + name: tensor for name, tensor in renamed.items()})
+        if ours.keys().isdisjoint(names):
+            given = {_WRAPPERS.sub('', name): state_dict.pop(prefix + name) for name in names}
+            used = {k: v for k, v in given.items() if not k.startswith(self.PUBLISHED_UNUSED)}
+            kept = {k: v for k, v in ours.items() if k.startswith(self.TRAINING_ONLY)}
+            weights = kept | self.from_published(used)
+            state_dict.update({prefix + name: tensor for name, tensor in weights.items()})
         super()._load_from_state_dict(state_dict, prefix, *args)

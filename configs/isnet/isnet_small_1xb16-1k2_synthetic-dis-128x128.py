@@ -1,0 +1,8 @@
+# An eighth of the width, on the drawn set.
+_base_ = [
+    '../_base_/models/isnet.py',
+    '../_base_/datasets/synthetic-dis_128x128.py',
+    '../_base_/schedules/schedule_1k2.py',
+]
+
+model = dict(data_preprocessor=dict(size=_base_.scale), width=8)
