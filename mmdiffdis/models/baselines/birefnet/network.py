@@ -1,0 +1,281 @@
+"""BiRefNet's network: encoder, localisation, and a decoder that looks back at the images."""
+
+from typing import Literal
+
+import torch
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .deformable_conv import ModulatedDeformConv2d
+
+PatchOrder = Literal['channel-row-column', 'column-row-channel']
+# Of an image's dimensions [B, channel, row, height, column, width] without the first.
+PATCH_ORDERS = {'channel-row-column': (1, 2, 4, 3, 5), 'column-row-channel': (4, 2, 1, 3, 5)}
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, C, ., .] -> [B, C, *size], bilinear with aligned corners, as everywhere in BiRefNet."""
+    return F.interpolate(x, size, mode='bilinear', align_corners=True)
+
+
+def stack_patches(images: Tensor, size: tuple[int, int], grid: int, order: PatchOrder) -> Tensor:
+    """The images cut into `grid` x `grid` patches of `size`, which become channels.
+
+    Args:
+        images: [B, C, H, W]; resized where H, W are not `grid` times `size`.
+        size: (h, w) of a patch.
+        grid: patches in a row and in a column.
+        order: of the channels, outermost first: of the image's channel and of the patch's row and
+            column. Released weights of before November 2024 want 'column-row-channel'.
+
+    Returns:
+        [B, C * grid**2, h, w].
+    """
+    height, width = size
+    images = resize(images, (grid * height, grid * width))
+    patches = images.unflatten(3, (grid, width)).unflatten(2, (grid, height))  # [B, C, r, h, c, w]
+    return patches.permute(0, *PATCH_ORDERS[order]).flatten(1, 3)
+
+
+def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+    """Convolution, batch norm, ReLU; the size stays."""
+    padding = kernel_size // 2
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class DeformableASPP(nn.Module):
+    """Atrous spatial pyramid pooling with deformable convolutions in place of dilated ones.
+
+    Args:
+        channels: of input and output.
+        kernel_sizes: of the parallel deformable convolutions. (The release has the 1x1 twice.)
+    """
+
+    def __init__(self, channels: int, kernel_sizes: tuple[int, ...] = (1, 1, 3, 7)):
+        super().__init__()
+        width = 4 * channels
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                ModulatedDeformConv2d(channels, width, size),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            )
+            for size in kernel_sizes
+        )
+        self.pooled = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+        self.fuse = nn.Sequential(
+            nn.Conv2d(width * (len(kernel_sizes) + 1), channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, h, w] -> the same."""
+        pooled = self.pooled(x).expand(-1, -1, *x.shape[-2:])
+        return self.fuse(torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1))
+
+
+class ReconstructionBlock(nn.Module):
+    """Squeeze, look around at several scales, expand.
+
+    Args:
+        in_channels: of the input.
+        width: of what is in between.
+        out_channels: of the output.
+    """
+
+    def __init__(self, in_channels: int, width: int, out_channels: int):
+        super().__init__()
+        self.squeeze = conv_norm_relu(in_channels, width, 3)
+        self.aspp = DeformableASPP(width)
+        self.expand = nn.Sequential(
+            nn.Conv2d(width, out_channels, 3, padding=1),
+            nn.BatchNorm2d(out_channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, h, w] -> [B, out_channels, h, w]."""
+        return self.expand(self.aspp(self.squeeze(x)))
+
+
+class InwardReference(nn.Module):
+    """The images themselves, at full resolution, as patches stacked to a level's size.
+
+    Args:
+        grid: patches in a row and in a column: the level's stride.
+        width: of what is in between.
+        out_channels: of what the level is given.
+        order: of the patches' channels, see :func:`stack_patches`.
+    """
+
+    def __init__(self, grid: int, width: int, out_channels: int, order: PatchOrder):
+        super().__init__()
+        self.grid = grid
+        self.order = order
+        self.convs = nn.Sequential(  # without an activation, as released
+            nn.Conv2d(3 * grid**2, width, 3, padding=1),
+            nn.Conv2d(width, out_channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor, images: Tensor) -> Tensor:
+        """`x` [B, C, h, w] with the reference to `images` as further channels."""
+        patches = stack_patches(images, x.shape[-2:], self.grid, self.order)
+        return torch.cat([x, self.convs(patches)], dim=1)
+
+
+class OutwardReference(nn.Module):
+    """Attention to where the image has gradients that belong to the object.
+
+    Args:
+        channels: of the features.
+        width: of what gradient and attention are read from.
+    """
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        self.features = conv_norm_relu(channels, width, 3)
+        self.gradient = nn.Conv2d(width, 1, 1)
+        self.attention = nn.Conv2d(width, 1, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`x` [B, C, h, w] attended to, and the logits of the gradient, [B, 1, h, w]."""
+        features = self.features(x)
+        return x * self.attention(features).sigmoid(), self.gradient(features)
+
+
+class BiRefBlock(nn.Module):
+    """A level of the decoder: inward reference, reconstruction, outward reference.
+
+    Args:
+        in_channels: of what comes from the coarser level.
+        inward_channels: of the inward reference.
+        out_channels: of what goes to the finer level.
+        width: of what is inside the references and the reconstruction.
+        stride: of this level, in pixels of the image.
+        order: of the inward reference's patches.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        inward_channels: int,
+        out_channels: int,
+        width: int,
+        stride: int,
+        order: PatchOrder,
+    ):
+        super().__init__()
+        self.inward = InwardReference(stride, width, inward_channels, order)
+        self.reconstruct = ReconstructionBlock(in_channels + inward_channels, width, out_channels)
+        self.mask = nn.Conv2d(out_channels, 1, 1)
+        self.outward = OutwardReference(out_channels, width // 4)
+
+    def forward(self, x: Tensor, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [B, out_channels, h, w], and the logits of mask and gradient, [B, 1, h, w].
+
+        Args:
+            x: [B, in_channels, h, w].
+            images: [B, 3, H, W].
+        """
+        x = self.reconstruct(self.inward(x, images))
+        mask = self.mask(x)
+        x, gradient = self.outward(x)
+        return x, mask, gradient
+
+
+class BiRefNetwork(BaseModule):
+    """Images to logits: two scales of one backbone, and a decoder that looks back at the images.
+
+    ``encode -> localise -> (BiRefBlock -> lateral connection) x 3 -> finest level -> mask``
+
+    Args:
+        backbone: config of a backbone with four maps at strides 4, 8, 16, 32 whose widths are
+            `num_features`, such as mmseg's SwinTransformer.
+        patch_order: of the inward references, see :func:`stack_patches`.
+        width: of what is inside the decoder's blocks; 64 in the released models, whatever the
+            backbone.
+
+    Raises:
+        ValueError: an unknown `patch_order`.
+    """
+
+    strides = (4, 8, 16, 32)
+
+    def __init__(
+        self,
+        backbone: dict,
+        patch_order: PatchOrder = 'channel-row-column',
+        width: int = 64,
+    ):
+        super().__init__()
+        if patch_order not in PATCH_ORDERS:
+            raise ValueError(
+                f"`patch_order` is '{patch_order}', expected one of {list(PATCH_ORDERS)}."
+            )
+        self.backbone = MODELS.build(backbone)
+        # The maps of the whole and of the half-size image, concatenated.
+        maps = [2 * channels for channels in self.backbone.num_features]
+        # What the inward references add to maps of strides 1, 4, 8, 16 and 32.
+        references = [maps[level] // 8 for level in (0, 1, 2, 3, 3)]
+        self.localise = ReconstructionBlock(sum(maps), width, maps[3])
+        # From coarse to fine.
+        self.levels = nn.ModuleList(
+            BiRefBlock(
+                maps[level],
+                references[level + 1],
+                maps[level - 1],
+                width,
+                self.strides[level],
+                patch_order,
+            )
+            for level in (3, 2, 1)
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(maps[i], maps[i], 1) for i in (2, 1, 0))
+        self.finest_inward = InwardReference(self.strides[0], width, references[1], patch_order)
+        self.finest = ReconstructionBlock(maps[0] + references[1], width, maps[0] // 2)
+        self.pixel_inward = InwardReference(1, width, references[0], patch_order)
+        self.mask = nn.Conv2d(maps[0] // 2 + references[0], 1, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """The mask's logits [B, 1, H, W], and those of mask and gradient [B, 1, h, w] of the
+        decoder's levels at strides 32, 16 and 8, which training compares.
+
+        Args:
+            images: [B, 3, H, W].
+        """
+        # 1. the backbone's maps at two scales, strides 4 to 32
+        maps = self.encode(images)
+        # 2. all of them at the coarsest level: where the object is
+        x = self.localise(torch.cat([resize(m, maps[-1].shape[-2:]) for m in maps], dim=1))
+        # 3. up again, from level to level
+        sides = []
+        for level, lateral, skip in zip(self.levels, self.laterals, maps[-2::-1], strict=True):
+            x, mask, gradient = level(x, images)
+            x = resize(x, skip.shape[-2:]) + lateral(skip)
+            sides.append((mask, gradient))
+        # 4. the finest level has no outward reference
+        x = self.finest(self.finest_inward(x, images))
+        # 5. pixels
+        x = resize(x, images.shape[-2:])
+        return self.mask(self.pixel_inward(x, images)), sides
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """The maps of the whole image, and of its half resized to them, strides 4 to 32."""
+        height, width = images.shape[-2:]
+        whole = self.backbone(images)
+        half = self.backbone(resize(images, (height // 2, width // 2)))
+        return [
+            torch.cat([a, resize(b, a.shape[-2:])], dim=1) for a, b in zip(whole, half, strict=True)
+        ]
