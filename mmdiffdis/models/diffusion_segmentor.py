@@ -276,7 +276,7 @@ class DiffusionSegmentor(BaseSegmentor):
 
         Returns:
             Samples with `seg_logits` (foreground probability in [0, 1], [1, H, W]), `pred_sem_seg`
-            (0 or 1) and, if `test_cfg.edge`, `pred_edge_map`.
+            (0 or 1, uint8) and, if `test_cfg.edge`, `pred_edge_map`.
         """
         if data_samples is None:
             shape = dict(ori_shape=tuple(inputs.shape[-2:]))
@@ -288,7 +288,7 @@ class DiffusionSegmentor(BaseSegmentor):
             sample.set_data(
                 dict(
                     seg_logits=PixelData(data=mask),
-                    pred_sem_seg=PixelData(data=(mask > self.decode_head.threshold).long()),
+                    pred_sem_seg=PixelData(data=(mask > self.decode_head.threshold).byte()),
                 )
             )
             if edge:
@@ -367,7 +367,7 @@ class DiffusionSegmentor(BaseSegmentor):
             maps = maps.flip(3 if metainfo['flip_direction'] == 'horizontal' else 2)
         size = tuple(metainfo['ori_shape'][:2])
         # Antialiased where it shrinks: what PIL's bilinear does, in float.
-        return F.interpolate(maps, size, mode='bilinear', antialias=True)[0].clamp(0, 1)
+        return F.interpolate(maps, size, mode='bilinear', antialias=True)[0].clamp_(0, 1)
 
 
 def image_name(sample: SegDataSample | None) -> str:
