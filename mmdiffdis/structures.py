@@ -1,5 +1,6 @@
 """What models and data agree on: truths, one reading of predictions, the names of latents."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -55,7 +56,8 @@ def foreground_probability(data_sample: BaseDataElement | Mapping) -> Tensor:
             '`num_classes=2` (and `out_channels=1` for a single channel).'
         )
     logits = logits.detach().float()
-    if not torch.isfinite(logits).all():
+    low, high = (bound.item() for bound in logits.aminmax())  # NaN if there is one
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(
             "'seg_logits' holds NaN or infinity: the model diverged or overflowed. Half precision "
             'is a '
@@ -63,14 +65,13 @@ def foreground_probability(data_sample: BaseDataElement | Mapping) -> Tensor:
         )
     if logits.shape[0] == 2:
         return logits.softmax(dim=0)[1]
-    low, high = logits.min().item(), logits.max().item()
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise ValueError(
             f"one-channel 'seg_logits' lies in [{low:.4g}, {high:.4g}], expected probabilities in "
             '[0, 1]: '
             'these look like logits. Apply the sigmoid in `predict`, as mmseg does for one channel.'
         )
-    return logits[0].clamp(0, 1)
+    return logits[0] if low >= 0 and high <= 1 else logits[0].clamp(0, 1)
 
 
 def stack_truth(name: str, data_samples: Sequence[BaseDataElement]) -> Tensor:
@@ -105,17 +106,17 @@ def to_original_size(maps: Tensor, metainfo: Mapping) -> Tensor:
     if metainfo.get('flip'):
         maps = maps.flip(2 if metainfo['flip_direction'] == 'horizontal' else 1)
     size = tuple(metainfo['ori_shape'][:2])
-    return F.interpolate(maps[None], size, mode='bilinear', antialias=True)[0].clamp(0, 1)
+    return F.interpolate(maps[None], size, mode='bilinear', antialias=True)[0].clamp_(0, 1)
 
 
 def set_prediction(sample: BaseDataElement, mask: Tensor, threshold: float = 0.5) -> None:
     """Notes a foreground probability [1, H, W] in a sample, in mmseg's way.
 
-    As ``seg_logits`` and, exceeding the threshold, ``pred_sem_seg`` (0 or 1).
+    As ``seg_logits`` and, exceeding the threshold, ``pred_sem_seg`` (0 or 1, uint8).
     """
     sample.set_data(
         dict(
             seg_logits=PixelData(data=mask),
-            pred_sem_seg=PixelData(data=(mask > threshold).long()),
+            pred_sem_seg=PixelData(data=(mask > threshold).byte()),
         )
     )

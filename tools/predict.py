@@ -28,7 +28,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmdiffdis.apis import DISInferencer, DISResult, find_pictures, name_results
-from mmdiffdis.apis.inference import PICTURE_ERRORS, PRECISIONS
+from mmdiffdis.apis.inference import PICTURE_ERRORS, PIXEL_BUDGET, PRECISIONS
 from mmdiffdis.apis.threads import map_ahead
 from mmdiffdis.apis.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
 from mmdiffdis.files import whole_or_nothing
@@ -101,7 +101,9 @@ class Prediction:
 
         results = self._predict((picture for picture, _ in jobs), on_error=skip)
         # written while the network takes the next ones
-        for result, future in map_ahead(write, results, ahead=self.args.batch_size):
+        for result, future in map_ahead(
+            write, results, self.args.batch_size, lambda result: result.mask.size, PIXEL_BUDGET
+        ):
             try:
                 future.result()
                 self.done += 1

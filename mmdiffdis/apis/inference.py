@@ -1,12 +1,14 @@
 """Masks of pictures, from a config and a checkpoint."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
@@ -20,7 +22,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.datasets.transforms.loading import read_rgb, to_rgb
+from mmdiffdis.datasets.transforms.loading import read_bgr, read_size, to_rgb
 from mmdiffdis.models import DiffusionSegmentor
 from mmdiffdis.structures import foreground_probability
 from mmdiffdis.visualization.panel import cutout
@@ -41,6 +43,9 @@ _LOADING_TRANSFORMS = frozenset(
 )
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+# Pixels of the pictures that are read ahead, predicted at once or written behind, at their original
+# sizes. A larger picture goes alone: what it takes is 20 bytes a pixel at most.
+PIXEL_BUDGET = 100_000_000
 # What is wrong with one picture, and no reason to leave out the others.
 PICTURE_ERRORS = (OSError, ValueError, MemoryError)
 
@@ -182,8 +187,8 @@ class DISInferencer:
                 white). Or many: a folder, a list, a generator.
             stem: name of the picture (or of each), which together with the seed determines the
                 inference noise; None takes the file's name, or ``'image'``.
-            batch_size: how many of many pictures the network takes at once. Masks do not depend on
-                it but for rounding.
+            batch_size: how many of many pictures the network takes at once, fewer where these
+                exceed ``PIXEL_BUDGET`` together. Masks do not depend on it but for rounding.
             on_error: called with the name (or number) of each of many pictures that cannot be
                 predicted, and the reason; None logs a warning. The rest is predicted.
 
@@ -214,18 +219,19 @@ class DISInferencer:
 
     def prepare(self, picture: Picture, stem: str | None = None, index: int = 0) -> PreparedPicture:
         """The first half of predicting a picture, which needs no model."""
-        rgb, path = _decode(picture)
+        bgr, path = _decode(picture)
         stem = stem or (Path(path).stem if path else 'image')
         packed = self.pipeline(
             {
-                'img': np.ascontiguousarray(rgb[..., ::-1]),  # BGR, like the loading transforms
-                'img_shape': rgb.shape[:2],
-                'ori_shape': rgb.shape[:2],
+                'img': bgr,
+                'img_shape': bgr.shape[:2],
+                'ori_shape': bgr.shape[:2],
                 'img_path': path or stem,
                 'stem': stem,
                 'seg_fields': [],
             }
         )
+        rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
         return PreparedPicture(rgb, packed, _name(picture, index), stem, index)
 
     def predict(self, batch: Sequence[PreparedPicture]) -> list[DISResult]:
@@ -254,15 +260,21 @@ class DISInferencer:
             index, picture = numbered
             return self.prepare(picture, stem, index)
 
+        def size(numbered: tuple[int, Picture]) -> int:
+            return _count_pixels(numbered[1])
+
         batch: list[PreparedPicture] = []
-        for (index, picture), future in map_ahead(prepare, enumerate(pictures), ahead=batch_size):
+        for (index, picture), future in map_ahead(
+            prepare, enumerate(pictures), batch_size, size, PIXEL_BUDGET
+        ):
             try:
                 prepared = future.result()
             except PICTURE_ERRORS as error:
                 on_error(_name(picture, index), error)
                 continue
             # pictures of different sizes cannot be stacked where the pipeline keeps their shape
-            if batch and _shape(batch[0]) != _shape(prepared):
+            pixels = sum(one.image.size // 3 for one in (*batch, prepared))
+            if batch and (pixels > PIXEL_BUDGET or _shape(batch[0]) != _shape(prepared)):
                 yield from self._predict_what_works(batch, on_error)
                 batch = []
             batch.append(prepared)
@@ -415,9 +427,9 @@ def _edge(sample: SegDataSample) -> np.ndarray | None:
     if 'pred_edge_map' not in sample:
         return None
     edge = sample.pred_edge_map.data[0].float()
-    if not edge.isfinite().all():
+    if not all(bound.isfinite() for bound in edge.aminmax()):
         raise ValueError('the edge map holds NaN or infinity; predict in float32.')
-    return edge.clamp(0, 1).cpu().numpy()
+    return edge.clamp_(0, 1).cpu().numpy()
 
 
 def _name(picture: Picture, index: int) -> str:
@@ -432,12 +444,26 @@ def _warn(name: str, error: Exception) -> None:
     print_log(f'skipped {name}: {error}', logger='current', level=logging.WARNING)
 
 
-def _decode(picture: Picture) -> tuple[np.ndarray, str | None]:
-    """(uint8 RGB [H, W, 3], path or None)."""
+def _count_pixels(picture: Picture) -> int:
+    """Without decoding it; 0 where that fails, for reading the picture will tell why."""
     if isinstance(picture, (str, Path)):
-        return read_rgb(str(picture)), str(picture)
+        try:
+            return math.prod(read_size(picture))
+        except (OSError, ValueError):
+            return 0
     if isinstance(picture, Image.Image):
-        return to_rgb(ImageOps.exif_transpose(picture)), getattr(picture, 'filename', None) or None
+        return picture.width * picture.height
+    return math.prod(picture.shape[:2]) if isinstance(picture, np.ndarray) else 0
+
+
+def _decode(picture: Picture) -> tuple[np.ndarray, str | None]:
+    """(uint8 BGR [H, W, 3], path or None)."""
+    if isinstance(picture, (str, Path)):
+        return read_bgr(str(picture)), str(picture)
+    if isinstance(picture, Image.Image):
+        rgb = to_rgb(ImageOps.exif_transpose(picture))
+        path = getattr(picture, 'filename', None) or None
+        return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), path
     if not isinstance(picture, np.ndarray):
         raise TypeError(
             f'`picture` is a {type(picture).__name__}, expected a path, a Pillow image or an array.'
@@ -448,4 +474,4 @@ def _decode(picture: Picture) -> tuple[np.ndarray, str | None]:
             f'the array is {picture.dtype} of shape {picture.shape}, expected uint8 [H, W], '
             '[H, W, 3] (RGB) or [H, W, 4] (RGBA).'
         )
-    return to_rgb(Image.fromarray(picture)), None
+    return cv2.cvtColor(to_rgb(Image.fromarray(picture)), cv2.COLOR_RGB2BGR), None

@@ -267,7 +267,7 @@ class DiffusionSegmentor(BaseSegmentor):
 
         Returns:
             Samples with `seg_logits` (foreground probability in [0, 1], [1, H, W]), `pred_sem_seg`
-            (0 or 1) and, if `test_cfg.edge`, `pred_edge_map`.
+            (0 or 1, uint8) and, if `test_cfg.edge`, `pred_edge_map`.
         """
         if data_samples is None:
             shape = dict(ori_shape=tuple(inputs.shape[-2:]))

@@ -52,7 +52,7 @@ class DISTTAModel(SegTTAModel):
             if key.startswith('gt_'):
                 setattr(merged, key, getattr(passes[0], key))
         merged.seg_logits = PixelData(data=probability)
-        merged.pred_sem_seg = PixelData(data=(probability > self._threshold).to(probability))
+        merged.pred_sem_seg = PixelData(data=(probability > self._threshold).byte())
         if all('pred_edge_map' in sample for sample in passes):
             edges = torch.stack([sample.pred_edge_map.data for sample in passes])
             merged.pred_edge_map = PixelData(data=edges.mean(dim=0))

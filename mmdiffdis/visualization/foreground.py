@@ -1,10 +1,13 @@
 """The colour of the foreground alone, where it is mixed with what lies behind."""
 
+from collections.abc import Iterator
+from itertools import product
+
 import cv2
 import numpy as np
 
 _RADII = (90, 6)  # of the two passes: far, then near
-_STRIP = 1024  # rows estimated at once, which bounds the memory whatever the picture's size
+_TILE = 1024  # rows and columns estimated at once, which bounds the memory whatever the size
 _EPSILON = 1e-5
 
 
@@ -21,19 +24,24 @@ def foreground_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         image: uint8 [H, W, 3].
         mask: float [H, W] in [0, 1].
     """
-    height = len(image)
-    margin = sum(_RADII)  # how far a pixel's colour depends on others
     colours = image.copy()
-    for top in range(0, height, _STRIP):
-        rows = slice(top, min(top + _STRIP, height))
-        context = slice(max(top - margin, 0), min(rows.stop + margin, height))
-        alpha = mask[context].astype(np.float32)
-        inside = slice(rows.start - context.start, rows.stop - context.start)
-        mixed = (alpha[inside] > 0) & (alpha[inside] < 1)
+    for (rows, *near_rows), (columns, *near_columns) in product(*map(_spans, mask.shape)):
+        mixed = (mask[rows, columns] > 0) & (mask[rows, columns] < 1)
         if mixed.any():
-            estimate = _estimate(image[context].astype(np.float32), alpha[..., None])[inside]
-            colours[rows][mixed] = np.rint(estimate[mixed]).astype(np.uint8)
+            around, inside = zip(near_rows, near_columns, strict=True)
+            alpha = mask[around].astype(np.float32)[..., None]
+            estimate = _estimate(image[around].astype(np.float32), alpha)[inside]
+            colours[rows, columns][mixed] = np.rint(estimate[mixed]).astype(np.uint8)
     return colours
+
+
+def _spans(length: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Along a side: a tile, what its colours depend on, and where in that the tile lies."""
+    margin = sum(_RADII)
+    for start in range(0, length, _TILE):
+        tile = slice(start, min(start + _TILE, length))
+        around = slice(max(tile.start - margin, 0), min(tile.stop + margin, length))
+        yield tile, around, slice(tile.start - around.start, tile.stop - around.start)
 
 
 def _estimate(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:

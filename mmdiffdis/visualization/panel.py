@@ -3,7 +3,7 @@
 Images are uint8 [H, W, 3] RGB. Masks and edges are [H, W], uint8 (0-255) or float ([0, 1]).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ _CAPTION_HEIGHT = 26
 _BORDER = ((0, 4), (3, 3), (0, 0))  # around a pair of a contact sheet
 _PAPER = 255
 _TINT = np.array((255, 40, 90), np.float32)  # rarely met in photographs
+_STRIP = 256  # rows computed at once in floating point, which bounds the memory
 
 
 def panel(
@@ -41,14 +42,12 @@ def row(parts: dict[str, np.ndarray], max_side: int = 512) -> np.ndarray:
 
     All parts are shown at the size of the first, scaled to ``max_side`` pixels on its longer side.
     """
-    parts = {caption: _as_rgb(part) for caption, part in parts.items()}
     height, width = next(iter(parts.values())).shape[:2]
     scale = max_side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     tiles = []
     for caption, part in parts.items():
-        tile = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        tiles.append(_captioned(tile, caption))
+        tiles.append(_captioned(_resized(part, size), caption))
     gap = np.full((tiles[0].shape[0], _GAP, 3), _PAPER, np.uint8)
     return np.hstack([tiles[0], *(piece for tile in tiles[1:] for piece in (gap, tile))])
 
@@ -65,8 +64,7 @@ def contact_sheet(
     for name, image, mask in pairs:
         scale = side / max(image.shape[:2])
         size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-        parts = [cv2.resize(_as_rgb(p), size, interpolation=cv2.INTER_AREA) for p in (image, mask)]
-        scaled.append((name, parts))
+        scaled.append((name, [_resized(image, size), _resized(mask, size)]))
     height = max(part.shape[0] for _, parts in scaled for part in parts)
     tiles = []
     for name, parts in scaled:
@@ -87,8 +85,12 @@ def spread(items: Sequence, count: int) -> list:
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3]: the image with its foreground tinted, half-way where the mask is 1."""
-    weight = 0.5 * to_unit(mask)[..., None]
-    return np.rint(image * (1 - weight) + _TINT * weight).astype(np.uint8)
+
+    def tint(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        weight = 0.5 * to_unit(mask)[..., None]
+        return np.rint(image * (1 - weight) + _TINT * weight)
+
+    return _by_strips(tint, np.empty_like(image), image, mask)
 
 
 def cutout(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -98,20 +100,33 @@ def cutout(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def to_grey(mask: np.ndarray) -> np.ndarray:
     """uint8 [H, W], 0-255, of a mask or edge."""
-    return mask if mask.dtype == np.uint8 else np.rint(np.clip(mask, 0, 1) * 255).astype(np.uint8)
+    if mask.dtype == np.uint8:
+        return mask
+    levels = np.empty(mask.shape, np.uint8)
+    return _by_strips(lambda part: np.rint(np.clip(part, 0, 1) * 255), levels, mask)
 
 
 def to_unit(mask: np.ndarray) -> np.ndarray:
     """float32 [H, W] in [0, 1] of a mask or edge."""
-    return (
-        to_grey(mask).astype(np.float32) / 255
-        if mask.dtype == np.uint8
-        else mask.astype(np.float32)
-    )
+    if mask.dtype == np.uint8:
+        return mask.astype(np.float32) / 255
+    return mask.astype(np.float32, copy=False)
 
 
-def _as_rgb(part: np.ndarray) -> np.ndarray:
-    return part if part.ndim == 3 else np.repeat(to_grey(part)[..., None], 3, axis=2)
+def _by_strips(
+    compute: Callable[..., np.ndarray], out: np.ndarray, *parts: np.ndarray
+) -> np.ndarray:
+    """`out`, filled with what `compute` makes of the same rows of all `parts`."""
+    for top in range(0, len(out), _STRIP):
+        rows = slice(top, top + _STRIP)
+        out[rows] = compute(*(part[rows] for part in parts))
+    return out
+
+
+def _resized(part: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H', W', 3] at the size (width, height) of an image, mask or edge."""
+    part = cv2.resize(part if part.ndim == 3 else to_grey(part), size, interpolation=cv2.INTER_AREA)
+    return part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2)
 
 
 def _captioned(tile: np.ndarray, caption: str) -> np.ndarray:

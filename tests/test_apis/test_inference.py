@@ -1,6 +1,9 @@
 """Masks of pictures, with small stock segmentors and a tiny diffusion model."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -377,3 +380,47 @@ def test_cutout_of_a_result(two_channels, pictures):
     result = DISInferencer(*two_channels, device='cpu')(pictures[0])
     assert result.cutout().shape == (40, 56, 4)
     np.testing.assert_array_equal(result.cutout()[..., 3], np.rint(result.mask * 255))
+
+
+# Runs in a process of its own, whose peak memory is that of the largest step.
+MEASURE_MEMORY = """
+import resource
+import sys
+
+import numpy as np
+
+from mmdiffdis.apis import DISInferencer
+from mmdiffdis.visualization.panel import overlay, panel, to_grey
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+small, large = (16, 16), (8000, 10_000)
+inferencer = DISInferencer(sys.argv[1], sys.argv[2], device='cpu', edge=True)
+for size in (small, large):
+    row = np.linspace(0, 255, size[1], dtype=np.uint8)
+    picture = np.repeat(np.repeat(row[None, :, None], size[0], axis=0), 3, axis=2)
+    if size == small:
+        inferencer(picture).cutout()
+        before = peak()
+    else:
+        result = inferencer(picture)
+        to_grey(result.mask), panel(result.image, mask=result.mask, edge=result.edge)
+        overlay(result.image, result.mask)
+        result.cutout()
+        assert result.mask.shape == result.edge.shape == size and result.mask.std() > 0
+print((peak() - before) / (size[0] * size[1]))
+"""
+
+
+def test_memory_of_80_megapixels_is_bounded(diffusion, tmp_path):
+    """The picture itself, its mask and edge and the cut-out are 3 + 4 + 4 + 4 bytes a pixel."""
+    cfg, checkpoint = diffusion
+    cfg.dump(str(tmp_path / 'tiny.py'))
+    command = [sys.executable, '-c', MEASURE_MEMORY, str(tmp_path / 'tiny.py'), str(checkpoint)]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) < 25

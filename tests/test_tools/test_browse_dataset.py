@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from PIL import Image
+from safetensors.torch import save_file
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'browse_dataset.py'
 SPEC = importlib.util.spec_from_file_location('browse_dataset_tool', TOOL)
@@ -81,3 +83,15 @@ def test_mistakes_end_in_one_line(stock_config):
     nowhere = 'train_dataloader.dataset.data_root=nowhere'
     with pytest.raises(SystemExit, match='no folder nowhere'):
         tool.main([str(stock_config(2)), '--cfg-options', nowhere])
+
+
+def test_latents_are_no_pictures(stock_config, tmp_path):
+    latents = {name: torch.zeros(3, 4, 8, 8) for name in ('image_0', 'mask')}
+    save_file(latents, tmp_path / 'latents.safetensors')
+    config = Config.fromfile(stock_config(2))
+    file = str(tmp_path / 'latents.safetensors')
+    config.train_dataloader.dataset = dict(type='LatentDataset', latent_file=file)
+    config.dump(str(tmp_path / 'latents.py'))
+    with pytest.raises(SystemExit, match='trains on latents, expected pictures; browse'):
+        tool.main([str(tmp_path / 'latents.py'), '--out', str(tmp_path / 'out')])
+    assert not (tmp_path / 'out').exists()

@@ -38,10 +38,10 @@ def test_pure_pixels_keep_their_colours(layers):
     np.testing.assert_array_equal(foreground_colour(image, hard), image)
 
 
-def test_strips_leave_no_seams(layers, monkeypatch):
+def test_tiles_leave_no_seams(layers, monkeypatch):
     image, mask, _ = layers
     whole = foreground_colour(image, mask).astype(int)
-    monkeypatch.setattr(foreground, '_STRIP', 7)
+    monkeypatch.setattr(foreground, '_TILE', 17)
     # no more than rounding
     assert np.abs(foreground_colour(image, mask) - whole).max() <= 1
 

@@ -6,7 +6,8 @@
 
 `DIR/<number>_<stem>.jpg` has two rows of image | mask | edge: as the training pipeline gives them,
 and as the model receives them from its data preprocessor, which mixes batches (CutMix) and may
-stretch each map to its full range. The config's batch size holds; no weights are needed.
+stretch each map to its full range. The config's batch size holds; no weights are needed. Latents
+(`LatentDataset`) are no pictures: browse the config that they were encoded with.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def draw_batches(config: Config, num: int) -> list[tuple[str, np.ndarray]]:
     """(stem, picture uint8 RGB) of `num` samples, evenly spread over the training set.
 
     Raises:
-        ValueError: `num` is no number of samples.
+        ValueError: `num` is no number of samples, or the config trains on latents.
     """
     if num < 1:
         raise ValueError(f'--num {num}: expected 1 or more.')
@@ -76,6 +77,11 @@ def draw_batches(config: Config, num: int) -> list[tuple[str, np.ndarray]]:
     drawn = []
     for start in tqdm(range(0, num, size), unit='batch'):
         packed = [dataset[index] for index in indices[start : start + size]]
+        if isinstance(packed[0]['inputs'], dict):
+            raise ValueError(
+                'the config trains on latents, expected pictures; browse the config that they were '
+                'encoded with (CONFIG of tools/dataset_converters/encode_latents.py).'
+            )
         upper = []
         for item in packed:
             image = item['inputs'].numpy().transpose(1, 2, 0)[..., ::-1]
