@@ -45,6 +45,7 @@ _OTHER_CONFIG_KEYS = {
     'find_unused_parameters',
     'model_wrapper_cfg',
     'runner_type',
+    'strategy',
     'sync_bn',
     'tta_model',
     'tta_pipeline',

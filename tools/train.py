@@ -23,7 +23,6 @@ from mmdiffdis.launch import (
     set_launcher,
 )
 
-
 OPTIONS = {
     path.stem: path
     for path in sorted(Path(__file__).resolve().parents[1].glob('configs/_base_/options/*.py'))
