@@ -399,7 +399,8 @@ def test_compiled_training(config, monkeypatch):
 def test_strategies_have_a_runner_of_their_own(config, monkeypatch):
     config.write_text(
         CONFIG
-        + "env_cfg = dict()\nrunner_type = 'FlexibleRunner'\nstrategy = dict(type='SingleDeviceStrategy')\n"
+        + "env_cfg = dict()\nrunner_type = 'FlexibleRunner'\n"
+        + "strategy = dict(type='SingleDeviceStrategy')\n"
     )
     train(monkeypatch, config, '--work-dir', 'run')
     assert Path('run/iter_2.pth').is_file()
