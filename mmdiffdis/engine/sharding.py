@@ -30,7 +30,7 @@ def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool
 
     Args:
         module: a part of the model.
-        recurse: asks whether to look inside `module` instead.
+        recurse: asks whether to look inside `module`: always.
         nonwrapped_numel: numbers in `module` that belong to no unit yet; not used.
     """
-    return not isinstance(module, BLOCKS) if recurse else isinstance(module, BLOCKS)
+    return recurse or isinstance(module, BLOCKS)

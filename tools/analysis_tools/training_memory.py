@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What a training step keeps in memory, counted without weights and without a GPU:
 
-    python tools/analysis_tools/training_memory.py CONFIG [--variants reference bfloat16+lora ...]
+    python tools/analysis_tools/training_memory.py CONFIG [--variants reference bfloat16+ema ...]
         [--batch-size 4] [--side 1024]
 
 A variant is what `tools/train.py --with` merges, joined by '+'. Counted are the weights, gradients,
@@ -34,7 +34,13 @@ FLOAT32 = 4  # bytes
 
 
 def count(config: Config, batch_size: int, side: int) -> dict[str, float]:
-    """Bytes by name: 'weights', 'gradients', 'optimizer', 'ema', 'activations'."""
+    """Bytes by name: 'weights', 'gradients', 'optimizer', 'ema', 'activations'.
+
+    Raises:
+        ValueError: the model has adapters (LoRA).
+    """
+    if config.model.get('lora'):
+        raise ValueError('adapters cannot be counted: peft does not build without content')
     wrapper = config.optim_wrapper
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = MODELS.build(dict(config.model, noise=dict(type='GaussianNoise'))).train()
