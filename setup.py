@@ -44,8 +44,9 @@ setup(
         'lite': ['mmcv-lite==2.1.0'],
         'full': ['mmcv==2.1.0'],
         'train': ['tensorboard'],
+        'lora': ['peft>=0.17'],  # model.lora: fine-tuning adapters alone
         'convert': ['transformers'],  # once, for the empty prompt's embedding
-        'tests': ['pytest>=8', 'ruff', 'transformers', 'pysodmetrics>=1.6'],
+        'tests': ['pytest>=8', 'ruff', 'transformers', 'peft>=0.17', 'pysodmetrics>=1.6'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

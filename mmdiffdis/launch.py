@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
@@ -46,6 +46,7 @@ _OTHER_CONFIG_KEYS = {
     'find_unused_parameters',
     'model_wrapper_cfg',
     'runner_type',
+    'strategy',
     'sync_bn',
     'tta_model',
     'tta_pipeline',
@@ -130,14 +131,19 @@ def _key_and_value(text: str) -> str:
 
 
 def load_config(
-    path: str, work_dir: str | None = None, options: dict[str, Any] | None = None
+    path: str,
+    work_dir: str | None = None,
+    options: dict[str, Any] | None = None,
+    fragments: Sequence[Path] = (),
 ) -> Config:
-    """The config of a file, with a `work_dir` and with `options` merged in.
+    """The config of a file, with a `work_dir` and with fragments and `options` merged in.
 
     Args:
         path: A config file.
         work_dir: `None` keeps the config's, or else takes `work_dirs/` and the file's stem.
         options: Dotted keys and their values, as `--cfg-options` gives them.
+        fragments: Config files with what is to be changed, such as `configs/_base_/options/*.py`;
+            MMEngine's inheritance would refuse two that set the same key.
 
     Raises:
         FileNotFoundError: `path` is no file.
@@ -147,6 +153,8 @@ def load_config(
         what = 'is a folder' if Path(path).is_dir() else 'does not exist'
         raise FileNotFoundError(f'config {path} {what}; expected a config file, e.g. a .py file.')
     config = Config.fromfile(path)
+    for fragment in fragments:
+        config.merge_from_dict(Config.fromfile(fragment).to_dict())
     known = {*config, *signature(Runner.__init__).parameters, *_OTHER_CONFIG_KEYS} - {'self'}
     for key in options or {}:
         first = key.split('.')[0]

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmdiffdis.checkpoints import CheckpointError, is_whole
@@ -22,6 +23,11 @@ from mmdiffdis.launch import (
     one_line_errors,
     set_launcher,
 )
+
+OPTIONS = {
+    path.stem: path
+    for path in sorted(Path(__file__).resolve().parents[1].glob('configs/_base_/options/*.py'))
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,6 +43,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision: bfloat16, or float16 on older GPUs'
+    )
+    parser.add_argument(
+        '--with',
+        nargs='+',
+        default=[],
+        choices=OPTIONS,
+        metavar='OPTION',
+        dest='options',
+        help=f'merge these of configs/_base_/options/ into the config: {", ".join(OPTIONS)}',
     )
     parser.add_argument('--seed', type=int, help='seed of everything random')
     add_config_arguments(parser)
@@ -131,7 +146,9 @@ def main() -> None:
     """Trains as the command line says."""
     args = parse_args()
     with one_line_errors():
-        config = load_config(args.config, args.work_dir, args.cfg_options)
+        config = load_config(
+            args.config, args.work_dir, args.cfg_options, [OPTIONS[name] for name in args.options]
+        )
         set_launcher(config, args.launcher, args.local_rank)
         set_resume(config, args.resume)
         if args.seed is not None:
@@ -142,7 +159,9 @@ def main() -> None:
             raise ValueError(
                 'AmpOptimWrapper needs a GPU, and there is none; --amp trains in bfloat16 on a CPU.'
             )
-        runner = Runner.from_cfg(config)
+        # A strategy, such as FSDP, brings a runner of its own.
+        build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
+        runner = build(config)
         # Build the loops, and with them the datasets, where a mistake still gives a short answer.
         _ = runner.train_loop, runner.val_loop
     with one_line_errors(RUN_ERRORS):

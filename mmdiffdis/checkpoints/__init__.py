@@ -8,6 +8,7 @@ from .loading import (
     load_from_url,
     save_weights,
 )
+from .lora import merge_lora
 from .stable_diffusion import StableDiffusionInit
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     'load_from_local',
     'load_from_mmdiffdis',
     'load_from_url',
+    'merge_lora',
     'save_weights',
 ]

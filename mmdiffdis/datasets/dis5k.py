@@ -8,6 +8,7 @@ from mmseg.registry import DATASETS
 
 from .pairing import check_headers, find_pairs, report
 from .sampler import seed_draw
+from .splitting import PARTS, split_stems
 
 
 @DATASETS.register_module()
@@ -29,24 +30,37 @@ class DIS5KDataset(BaseSegDataset):
         data_root: folder of the subsets.
         subset: name(s) of the subset(s), e.g. ``'DIS-TR'`` or ``['DIS-TE1', 'DIS-TE2']``; ``''`` or
             ``'.'`` when ``data_root`` itself holds the two folders.
+        part: ``'train'`` or ``'val'``: what :func:`split_stems` makes of each subset; None: all.
+        val_share: about how much of the pictures ``'val'`` is.
         kwargs: of ``BaseSegDataset`` (``pipeline``, ``indices``, ``test_mode``, ...).
 
     Raises:
         FileNotFoundError: if a folder is missing.
         ValueError: if a folder is empty, a stem occurs twice, an image or mask has no partner, no
-            image's header, or not its partner's size, or a subset is named twice. All cases are
+            image's header, or not its partner's size, a subset is named twice, or there is no such
+            ``part``. All cases are
             named in one message, before training starts. Pixels are not read:
             ``tools/analysis_tools/check_dataset.py`` does that.
     """
 
     METAINFO = {'classes': ('background', 'foreground'), 'palette': [[0, 0, 0], [255, 255, 255]]}
 
-    def __init__(self, data_root: str, subset: str | Sequence[str] = '', **kwargs) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        subset: str | Sequence[str] = '',
+        part: str | None = None,
+        val_share: float = 0.2,
+        **kwargs,
+    ) -> None:
         self.subsets = [subset] if isinstance(subset, str) else list(subset)
         if not self.subsets:
             raise ValueError("`subset` is an empty list; name at least one, e.g. subset='DIS-VD'.")
         if len({*self.subsets}) < len(self.subsets):
             raise ValueError(f'`subset` is {self.subsets}, expected each name once.')
+        if part not in (None, *PARTS):
+            raise ValueError(f'`part` is {part!r}, expected one of {(None, *PARTS)}.')
+        self.part, self.val_share = part, val_share
         super().__init__(data_root=str(data_root), **kwargs)
 
     def __getitem__(self, index: int) -> dict:
@@ -67,7 +81,12 @@ class DIS5KDataset(BaseSegDataset):
             found = find_pairs(folder)
             lines = report(found.problems | check_headers(found.pairs))
             problems += [f"'{folder}': {line}" for line in lines]
+            chosen = {pair.stem for pair in found.pairs}
+            if self.part is not None and not lines:
+                chosen = {*split_stems(sorted(chosen), self.val_share)[self.part]}
             for pair in found.pairs:
+                if pair.stem not in chosen:
+                    continue
                 items.append(
                     {
                         'img_path': str(pair.image),

@@ -7,6 +7,7 @@ from .finite_loss_hook import FiniteLossHook
 from .progress_bar_hook import ProgressBarHook
 from .random_streams_hook import RandomStreamsHook
 from .run_record_hook import RunRecordHook
+from .sharding import wrap_blocks
 from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     'RandomStreamsHook',
     'RunRecordHook',
     'WholeCheckpointHook',
+    'wrap_blocks',
 ]

@@ -1,12 +1,15 @@
 """The variational autoencoder whose latent space the denoising happens in."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from diffusers import AutoencoderKL
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
+
+PRECISIONS = ('bfloat16', 'float32', None)
 
 
 @MODELS.register_module()
@@ -20,7 +23,13 @@ class LatentAutoencoder(BaseModule):
         norm_num_groups: groups of the group normalisations.
         scaling_factor: brings latents to unit variance; encode() multiplies by it.
         frozen: no gradients for the weights, and none recorded while encoding.
+        precision: of encoding: 'bfloat16' (autocast), 'float32' (whatever the surroundings use) or
+            None: that of the surroundings.
+        slicing: encode and decode one image of a batch after another, which takes less memory.
         init_cfg: mmengine's initialisation config.
+
+    Raises:
+        ValueError: unknown `precision`.
     """
 
     def __init__(
@@ -31,9 +40,13 @@ class LatentAutoencoder(BaseModule):
         norm_num_groups: int = 32,
         scaling_factor: float = 0.18215,
         frozen: bool = True,
+        precision: str | None = None,
+        slicing: bool = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
+        if precision not in PRECISIONS:
+            raise ValueError(f'precision={precision!r}: expected one of {PRECISIONS}')
         levels = len(block_out_channels)
         self.autoencoder = AutoencoderKL(
             down_block_types=['DownEncoderBlock2D'] * levels,
@@ -47,13 +60,22 @@ class LatentAutoencoder(BaseModule):
         self.scaling_factor = scaling_factor
         self.size_divisor = 2 ** (levels - 1)
         self.frozen = frozen
+        self.precision = precision
+        if slicing:
+            self.autoencoder.enable_slicing()
         self.requires_grad_(not frozen)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images in [-1, 1], [N, 3, H, W] -> scaled latents [N, C, H / size_divisor, ...]."""
         x = x.to(self.autoencoder.dtype)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        gradients = torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
+        with gradients, self._autocast(x.device.type):
             return self.autoencoder.encode(x).latent_dist.mode() * self.scaling_factor
+
+    def _autocast(self, device: str) -> AbstractContextManager:
+        if self.precision is None:
+            return nullcontext()
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bfloat16')
 
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents [N, C, h, w] -> images, about [-1, 1], [N, 3, H, W]."""

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
-from mmengine.structures import PixelData
+from mmengine.structures import BaseDataElement, PixelData
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..structures import image_key, set_prediction, stack_truth, to_original_size
+from .adaptation import add_lora, freeze
 from .data_preprocessor import stretch
 from .noise import per_image_noise
 
@@ -46,16 +48,21 @@ class DiffusionSegmentor(BaseSegmentor):
             steps to unroll (fixed ones; 1 but for Table 4's two-step row).
         test_cfg: `seed`: of the noise, which depends on it and the image's file stem alone; a list:
             the maps are the means over these seeds; `num_steps`: denoising steps; `edge`: predict
-            the edge map as well; `min_max`: stretch each map to [0, 1], as the released test does.
+            the edge map as well; `min_max`: stretch each map to [0, 1], as the released test does;
+            `val_loss`: validations give losses, too (see :meth:`val_step`).
+        frozen: beginnings of the names of parameters that are not trained, e.g.
+            'backbone.down_blocks'.
+        lora: arguments of :func:`add_lora`: adapters of the U-Net are trained alone.
         data_preprocessor: config of the preprocessor.
         init_cfg: mmengine's initialisation config.
 
     Raises:
-        ValueError: a key of `train_cfg` or `test_cfg` that is not there, or contradicts another.
+        ValueError: a key of `train_cfg` or `test_cfg` that is not there, or contradicts another; a
+            beginning in `frozen` that no parameter has.
     """
 
     TRAIN_DEFAULTS = dict(timesteps=None, num_steps=1)
-    TEST_DEFAULTS = dict(seed=0, num_steps=1, edge=False, min_max=False)
+    TEST_DEFAULTS = dict(seed=0, num_steps=1, edge=False, min_max=False, val_loss=False)
 
     def __init__(
         self,
@@ -69,6 +76,8 @@ class DiffusionSegmentor(BaseSegmentor):
         prompt_tokens: int = 2,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
+        frozen: Sequence[str] = (),
+        lora: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
@@ -97,6 +106,9 @@ class DiffusionSegmentor(BaseSegmentor):
         self.noise = MODELS.build(noise)
         # a constant of the checkpoint
         self.register_buffer('prompt', self.backbone.stand_in_prompt(prompt_tokens))
+        if lora:
+            add_lora(self, **lora)
+        freeze(self, frozen)
 
     @staticmethod
     def _complete(name: str, given: dict | None, defaults: dict) -> dict:
@@ -255,6 +267,36 @@ class DiffusionSegmentor(BaseSegmentor):
             {name: pairs[name] for name in self.truths},
         )
 
+    def val_step(self, data: dict) -> list:
+        """Masks of a validation batch as of :meth:`predict` and, if `test_cfg.val_loss`, losses.
+
+        Losses are those of training without its augmentations, so that the two can be compared. The
+        noise is the same each time, and training's own random numbers are left untouched.
+
+        Args:
+            data: of a loader whose samples have the truths of a training, at any size.
+
+        Returns:
+            Samples; last, for MMEngine's loop to take off, one that holds the losses.
+        """
+        data = self.data_preprocessor(data, False)
+        outputs = self._run_forward(data, mode='predict')
+        if not self.test_cfg['val_loss']:
+            return outputs
+        inputs, samples = data['inputs'], data['data_samples']
+        resized = [self._resize_truths(sample, inputs.shape[-2:]) for sample in samples]
+        with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
+            torch.manual_seed(0)
+            return [*outputs, BaseDataElement(loss=self.loss(inputs, resized))]
+
+    def train(self, mode: bool = True) -> 'DiffusionSegmentor':
+        """Training or evaluation mode; what is frozen keeps its normalisation's statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm) and not module.weight.requires_grad:
+                module.eval()
+        return self
+
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
     ) -> list[SegDataSample]:
@@ -323,6 +365,17 @@ class DiffusionSegmentor(BaseSegmentor):
     def encode_decode(self, inputs: Tensor, batch_data_samples: list[SegDataSample]) -> Tensor:
         """Foreground probabilities at the inputs' size, [B, 1, H, W]."""
         return self._forward(inputs, batch_data_samples)[0]
+
+    @staticmethod
+    def _resize_truths(sample: SegDataSample, size: Sequence[int]) -> SegDataSample:
+        """A sample with the truths of another, [1, H, W], at H x W = `size`, antialiased."""
+        resized = SegDataSample()
+        for name in ('gt_alpha', 'gt_edge_map'):
+            if name in sample:
+                truth = sample.get(name).data[None].float()
+                truth = F.interpolate(truth, tuple(size), mode='bilinear', antialias=True)[0]
+                resized.set_field(PixelData(data=truth), name)
+        return resized
 
     def _training_timesteps(
         self, batch_size: int, halves: int, device: torch.device

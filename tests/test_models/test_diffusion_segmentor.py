@@ -203,3 +203,25 @@ def test_the_callers_config_is_left_alone(tiny):
     before = repr(config)
     MODELS.build(config)
     assert repr(config) == before
+
+
+def test_validation_loss_is_the_training_loss_and_leaves_training_alone(tiny):
+    model = tiny(data_preprocessor=dict(cutmix=None), test_cfg=dict(val_loss=True)).eval()
+    image = (torch.rand(3, 64, 64) * 255).to(torch.uint8)
+    (sample,) = draw_samples(1, 64)
+    before = torch.random.get_rng_state()
+    *outputs, losses = model.val_step(dict(inputs=[image], data_samples=[sample]))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert len(outputs) == 1 and 'seg_logits' in outputs[0] and losses.keys() == ['loss']
+    torch.manual_seed(0)
+    inputs = model.data_preprocessor(dict(inputs=[image]), True)['inputs']
+    expected = model.loss(inputs, draw_samples(1, 64))
+    torch.testing.assert_close(losses.loss, expected)
+
+
+def test_truths_of_a_validation_may_have_any_size(tiny):
+    model = tiny(test_cfg=dict(val_loss=True)).eval()
+    images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 2
+    samples = [*draw_samples(1, 96), *draw_samples(1, 80)]
+    losses = model.val_step(dict(inputs=images, data_samples=samples))[-1].loss
+    assert set(losses) == {'loss_mask', 'loss_edge'}

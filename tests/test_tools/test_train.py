@@ -452,3 +452,31 @@ def test_runner_alone_runs_the_config(config):
     )
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True, capture_output=True)
     assert Path('run/iter_4.pth').is_file()
+
+
+def test_options_are_merged_into_the_config(config, monkeypatch, capsys):
+    train(monkeypatch, config, '--work-dir', 'run', '--with', 'ema', 'accumulate4')
+    saved = Config.fromfile('run/toy_2i.py')
+    assert saved.optim_wrapper.accumulative_counts == 4
+    checkpoint = torch.load('run/iter_2.pth', weights_only=False)
+    assert set(checkpoint['ema_state_dict']) >= {'module.layer.weight', 'steps'}
+    message = error_of(monkeypatch, capsys, config, '--with', 'emma')
+    assert "invalid choice: 'emma'" in message and 'accumulate4' in message
+
+
+def test_compiled_training(config, monkeypatch):
+    train(
+        monkeypatch, config, '--with', 'compile', '--cfg-options', 'compile.backend=eager',
+        '--work-dir', str(config.parent / 'run'),
+    )  # fmt: skip
+    assert 'Model has been "compiled"' in log_of(config.parent / 'run')
+
+
+def test_strategies_have_a_runner_of_their_own(config, monkeypatch):
+    config.write_text(
+        CONFIG
+        + "env_cfg = dict()\nrunner_type = 'FlexibleRunner'\n"
+        + "strategy = dict(type='SingleDeviceStrategy')\n"
+    )
+    train(monkeypatch, config, '--work-dir', 'run')
+    assert Path('run/iter_2.pth').is_file()

@@ -1,12 +1,15 @@
 #!/usr/bin/env python
-"""Weights alone, to hand on: python tools/model_converters/publish_model.py CKPT --out FILE."""
+"""Weights alone, LoRA's adapters merged into them, to hand on:
+
+python tools/model_converters/publish_model.py CKPT --out FILE
+"""
 
 import argparse
 
 import torch
 from mmengine.runner import CheckpointLoader
 
-from mmdiffdis.checkpoints import save_weights
+from mmdiffdis.checkpoints import merge_lora, save_weights
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,7 +25,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Publishes as the command line says."""
     args = parse_args()
-    weights = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')['state_dict']
+    weights = merge_lora(CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')['state_dict'])
     kept = {name: tensor for name, tensor in weights.items() if name.startswith(args.prefix)}
     if not kept:
         raise SystemExit(f'nothing in {args.checkpoint} begins with {args.prefix!r}')

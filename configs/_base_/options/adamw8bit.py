@@ -1,0 +1,2 @@
+# Adam's two moments in 8 bits instead of 32 (bitsandbytes; needs CUDA).
+optim_wrapper = dict(optimizer=dict(type='AdamW8bit'))

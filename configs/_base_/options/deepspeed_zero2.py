@@ -1,0 +1,11 @@
+# Gradients and optimizer states divided among the GPUs, the states in the CPUs' memory. Clips
+# gradients itself: the config must not (no optim_wrapper.clip_grad).
+runner_type = 'FlexibleRunner'
+strategy = dict(
+    type='DeepSpeedStrategy',
+    gradient_clipping=1.0,
+    zero_optimization=dict(
+        stage=2, overlap_comm=True, contiguous_gradients=True, offload_optimizer=dict(device='cpu')
+    ),
+)
+optim_wrapper = dict(type='DeepSpeedOptimWrapper')

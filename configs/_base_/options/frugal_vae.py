@@ -1,0 +1,2 @@
+# The frozen VAE encodes in bfloat16, one picture at a time.
+model = dict(vae=dict(precision='bfloat16', slicing=True))

@@ -1,0 +1,75 @@
+"""Fine-tuning less than everything: frozen parts, and low-rank adaptation of the rest."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
+    """Parameters whose names begin with one of `prefixes` get no gradients.
+
+    Raises:
+        ValueError: no parameter's name begins with a prefix.
+    """
+    for prefix in prefixes:
+        chosen = [p for name, p in model.named_parameters() if name.startswith(prefix)]
+        if not chosen:
+            parts = sorted({name.rsplit('.', 1)[0] for name, _ in model.named_parameters()})
+            raise ValueError(
+                f'frozen={list(prefixes)}: no parameter begins with {prefix!r}; there are '
+                f'{parts[0]}, {parts[len(parts) // 2]}, {parts[-1]} and {len(parts) - 3} more'
+            )
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+
+
+def add_lora(
+    model: nn.Module,
+    targets: Sequence[str],
+    rank: int = 16,
+    alpha: float = 16,
+    dropout: float = 0.0,
+) -> None:
+    """Freezes `model` but for adapters: a weight W becomes W + alpha / rank * B A, B at zero.
+
+    A checkpoint without adapters still loads, its weights becoming W. `lora_scaling`, a buffer of
+    the checkpoint, is alpha / rank: with it, `checkpoints.merge_lora` needs no config.
+
+    Source: Hu et al., LoRA, ICLR 2022; the adapters are the peft package's.
+
+    Args:
+        model: whose U-Net is adapted; its VAE, under `vae`, is not.
+        targets: last parts of the names of linear and convolution layers, e.g. 'to_q'.
+        rank: r, of A [r, in, ...] and B [out, r].
+        alpha: the adapters' weight, times the rank.
+        dropout: of what goes into an adapter.
+
+    Raises:
+        ImportError: peft is not installed.
+        ValueError: no layer has such a name.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError as error:
+        raise ImportError("model.lora needs peft: pip install 'mmdiffdis[lora]'") from error
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(targets),
+        exclude_modules=r'vae\..*',
+    )
+    inject_adapter_in_model(config, model)
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.register_load_state_dict_pre_hook(_load_into_base_layer)
+    model.register_buffer('lora_scaling', torch.tensor(alpha / rank))
+
+
+def _load_into_base_layer(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_):
+    """Gives the weights of a checkpoint without adapters the names they have beside adapters."""
+    for name in ('weight', 'bias'):
+        if f'{prefix}{name}' in state_dict:
+            state_dict[f'{prefix}base_layer.{name}'] = state_dict.pop(f'{prefix}{name}')
