@@ -1,5 +1,6 @@
 """Test-time augmentation that is right for one-channel segmentors as well."""
 
+import numpy as np
 import torch
 from mmengine.model.test_time_aug import EnhancedBatchDataSamples
 from mmengine.structures import PixelData
@@ -7,6 +8,8 @@ from mmseg.models import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import SampleList
+from PIL import Image
+from torch import Tensor
 
 from mmdiffdis.structures import foreground_probability
 
@@ -25,11 +28,43 @@ class DISTTAModel(SegTTAModel):
         module: the segmentor (config or module).
         data_preprocessor: of ``BaseTTAModel``.
         min_max: whether each pass is stretched to [0, 1] first, as in the released DiffDIS test.
+        scale: (width, height) at which the passes are averaged, cut off to 8 bits and only then
+            resized by Pillow, as in the released DiffDIS test, whose scale is the network's; None:
+            averaged at the original size, in float.
     """
 
-    def __init__(self, module, data_preprocessor=None, min_max: bool = False) -> None:
+    def __init__(
+        self,
+        module,
+        data_preprocessor=None,
+        min_max: bool = False,
+        scale: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__(module, data_preprocessor)
         self.min_max = min_max
+        self.scale = scale
+
+    def test_step(self, data: dict) -> SampleList:
+        """Predict each pass and merge them.
+
+        Args:
+            data: 'inputs' and 'data_samples', each a list of passes, of lists of images.
+        """
+        if self.scale is None:
+            return super().test_step(data)
+        # segmentors bring their predictions to what the sample calls its original size
+        samples = [
+            [
+                sample.new(metainfo={**sample.metainfo, 'ori_shape': self.scale[::-1]})
+                for sample in one_pass
+            ]
+            for one_pass in data['data_samples']
+        ]
+        merged = super().test_step({**data, 'data_samples': samples})
+        for sample, original in zip(merged, data['data_samples'][0], strict=True):
+            sample.set_metainfo(dict(ori_shape=original.ori_shape))
+            self._resize(sample)
+        return merged
 
     def merge_preds(self, data_samples_list: EnhancedBatchDataSamples) -> SampleList:
         """One sample per image: ``seg_logits`` [1, H, W] = mean probability, ``pred_sem_seg``,
@@ -51,14 +86,35 @@ class DISTTAModel(SegTTAModel):
         for key in passes[0].keys():  # noqa: SIM118, a sample is not iterable
             if key.startswith('gt_'):
                 setattr(merged, key, getattr(passes[0], key))
-        merged.seg_logits = PixelData(data=probability)
-        merged.pred_sem_seg = PixelData(data=(probability > self._threshold).byte())
+        self._set_probability(merged, probability)
         if all('pred_edge_map' in sample for sample in passes):
             edges = torch.stack([sample.pred_edge_map.data for sample in passes])
             merged.pred_edge_map = PixelData(data=edges.mean(dim=0))
         return merged
 
+    def _set_probability(self, sample: SegDataSample, probability: Tensor) -> None:
+        sample.seg_logits = PixelData(data=probability)
+        sample.pred_sem_seg = PixelData(data=(probability > self._threshold).byte())
+
+    def _resize(self, sample: SegDataSample) -> None:
+        """Brings the predictions of a merged sample to its `ori_shape`."""
+        shape = sample.ori_shape[:2]
+        self._set_probability(sample, _resize_in_8_bits(sample.seg_logits.data, shape))
+        if 'pred_edge_map' in sample:
+            edge = _resize_in_8_bits(sample.pred_edge_map.data, shape)
+            sample.set_field(PixelData(data=edge), 'pred_edge_map')
+
     @property
     def _threshold(self) -> float:
         # mmseg's heads have one if they are of one channel; two classes are told apart at 0.5
         return getattr(getattr(self.module, 'decode_head', None), 'threshold', None) or 0.5
+
+
+def _resize_in_8_bits(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    """[1, h, w] in [0, 1] -> [1, H, W], as if saved (levels are cut off, not rounded) and resized.
+
+    The same device and dtype; the values are multiples of 1 / 255.
+    """
+    levels = Image.fromarray((maps[0] * 255).byte().cpu().numpy())
+    resized = np.array(levels.resize(shape[::-1], Image.Resampling.BILINEAR))
+    return torch.from_numpy(resized)[None].to(maps) / 255

@@ -16,6 +16,7 @@ from PIL import Image
 from mmdiffdis.apis import DISInferencer, inference
 from mmdiffdis.apis.inference import choose_device, find_config
 from mmdiffdis.checkpoints import CheckpointError
+from mmdiffdis.datasets.synthetic.scene import draw_sample
 
 
 @pytest.fixture(params=[1, 2])
@@ -271,6 +272,20 @@ def test_half_precision_is_near_float32(diffusion, pictures, precision, levels):
         ]
     )
     assert 0 < np.quantile(errors, 0.999) <= levels / 255
+
+
+def test_shipped_model_in_half_precision():
+    """The only trained weights there are; drawings that they were not trained on."""
+    drawings = [draw_sample(0, 'DIS-VD', index).image for index in range(4)]
+    shipped = 'diffdis_tiny_1xb8-1k2_synthetic-dis-256x256', 'mmdiffdis://diffdis_tiny'
+    masks = [
+        np.stack(
+            [result.mask for result in DISInferencer(*shipped, device='cpu', **half)(drawings)]
+        )
+        for half in ({}, dict(precision='float16', vae_precision='float32'))
+    ]
+    errors = np.abs(masks[0] - masks[1])
+    assert masks[0].max() > 0.9 and 0 < np.quantile(errors, 0.999) <= 2 / 255
 
 
 def test_autoencoder_may_stay_in_float32(diffusion, pictures):

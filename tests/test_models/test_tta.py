@@ -1,13 +1,18 @@
 """Merging of passes against hand-computed means."""
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.structures import PixelData
-from mmseg.registry import MODELS
+from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
+from PIL import Image
 from torch import nn
 
 from mmdiffdis.models.tta import DISTTAModel
+from mmdiffdis.structures import foreground_probability
 
 
 class Segmentor(nn.Module):
@@ -82,10 +87,6 @@ def test_edges_are_averaged_if_all_passes_have_them():
 @pytest.mark.parametrize('channels', [1, 2])
 def test_flipped_pass_of_a_real_segmentor_gives_the_same_mask(stock_config, channels):
     """A flip-equivariant net predicts the same twice, so the mean equals one plain pass."""
-    from mmengine.config import Config
-    from mmengine.dataset import pseudo_collate
-    from mmseg.registry import DATASETS
-
     cfg = Config.fromfile(stock_config(channels))
     torch.manual_seed(0)
     segmentor = MODELS.build(cfg.model).eval()
@@ -105,3 +106,41 @@ def test_flipped_pass_of_a_real_segmentor_gives_the_same_mask(stock_config, chan
     assert merged.seg_logits.data.shape == (1, 40, 56)
     assert single.seg_logits.data.std() > 0
     torch.testing.assert_close(merged.seg_logits.data, single.seg_logits.data, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize('channels', [1, 2])
+def test_averaging_at_a_scale_in_8_bits(stock_config, channels):
+    """Against the passes of the segmentor alone, put together in numpy and Pillow."""
+    cfg = Config.fromfile(stock_config(channels))
+    torch.manual_seed(0)
+    segmentor = MODELS.build(cfg.model).eval()
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    batch = pseudo_collate([DATASETS.build(cfg.test_dataloader.dataset)[0]])
+    width, height = 30, 20
+    with torch.no_grad():
+        merged = DISTTAModel(segmentor, min_max=True, scale=(width, height)).test_step(batch)[0]
+        passes = []
+        for inputs, samples in zip(batch['inputs'], batch['data_samples'], strict=True):
+            assert samples[0].ori_shape == (40, 56)  # left as it was
+            small = [SegDataSample(metainfo={**samples[0].metainfo, 'ori_shape': (height, width)})]
+            prediction = segmentor.test_step(dict(inputs=inputs, data_samples=small))[0]
+            one = foreground_probability(prediction).numpy()
+            passes.append((one - one.min()) / (one.max() - one.min()))
+    assert len(passes) == 4
+    levels = Image.fromarray((np.mean(passes, axis=0) * 255).astype(np.uint8))
+    expected = np.array(levels.resize((56, 40), Image.Resampling.BILINEAR))
+    levels = merged.seg_logits.data[0].numpy() * 255
+    assert merged.ori_shape == (40, 56) == levels.shape
+    # a mean that lies on a level may be cut off to either side
+    assert np.abs(np.rint(levels) - levels).max() < 1e-3
+    assert np.abs(levels - expected).max() < 1.01 and np.abs(levels - expected).mean() < 0.05
+    assert set(merged.pred_sem_seg.data.unique().tolist()) <= {0, 1}
+    assert merged.gt_alpha.shape == (40, 56)
+
+
+def test_edges_are_averaged_at_the_scale_too():
+    passes = [make_pass([[[0.2, 0.9]]], edge, ori_shape=(3, 5)) for edge in (0.25, 0.5)]
+    merged = merge(*passes, scale=(2, 1))
+    assert torch.equal(merged.pred_edge_map.data, torch.full((1, 3, 5), 95 / 255))  # 0.375 * 255
+    assert merged.seg_logits.data[0, :, 0].tolist() == pytest.approx([51 / 255] * 3)
+    assert merged.seg_logits.shape == (3, 5)
