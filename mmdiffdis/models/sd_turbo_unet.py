@@ -1,6 +1,7 @@
 """The denoising U-Net of SD-Turbo (Stable Diffusion 2) without its mid block, which is the neck."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -131,11 +132,11 @@ class SDTurboUNet(BaseModule):
         self.conv_out = nn.Conv2d(block_out_channels[0], latent_channels, 3, padding=1)
 
         if with_cp:
-            for block in (*self.down_blocks, *self.up_blocks):
-                block.gradient_checkpointing = True
-                block._gradient_checkpointing_func = lambda function, *args: checkpoint(
-                    function, *args, use_reentrant=False
-                )
+            for module in (*self.down_blocks.modules(), *self.up_blocks.modules()):
+                # blocks for their residual blocks, spatial transformers for their layers
+                if hasattr(module, 'gradient_checkpointing'):
+                    module.gradient_checkpointing = True
+                    module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
     @property
     def dtype(self) -> torch.dtype:
