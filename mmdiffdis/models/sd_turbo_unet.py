@@ -19,6 +19,11 @@ from torch.utils.checkpoint import checkpoint
 Skips = list[list[Tensor]]
 
 
+def attends(block: nn.Module) -> bool:
+    """Whether a block takes the prompt: by diffusers' own mark, which a wrapper such as FSDP's has."""
+    return getattr(block, 'has_cross_attention', False)
+
+
 @MODELS.register_module()
 class SDTurboUNet(BaseModule):
     """Encoder and decoder of the U-Net, made of diffusers' blocks.
@@ -171,7 +176,7 @@ class SDTurboUNet(BaseModule):
         x = self.conv_in(x)
         skips = [[x]]
         for block in self.down_blocks:
-            if isinstance(block, CrossAttnDownBlock2D):
+            if attends(block):
                 x, outputs = block(x, embedding, encoder_hidden_states=prompt)
             else:
                 x, outputs = block(x, embedding)
@@ -193,7 +198,7 @@ class SDTurboUNet(BaseModule):
         flat = [skip[half] for level in skips for skip in level]
         for block in self.up_blocks:
             used, flat = flat[-len(block.resnets) :], flat[: -len(block.resnets)]
-            if isinstance(block, CrossAttnUpBlock2D):
+            if attends(block):
                 x = block(x, tuple(used), embedding, encoder_hidden_states=prompt)
             else:
                 x = block(x, tuple(used), embedding)
