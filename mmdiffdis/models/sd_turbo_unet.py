@@ -20,7 +20,7 @@ Skips = list[list[Tensor]]
 
 
 def attends(block: nn.Module) -> bool:
-    """Whether a block takes the prompt: by diffusers' own mark, which a wrapper such as FSDP's has."""
+    """Whether a block takes the prompt: by diffusers' mark, which FSDP's wrapper has, too."""
     return getattr(block, 'has_cross_attention', False)
 
 
