@@ -1,6 +1,7 @@
 """The denoising U-Net of SD-Turbo (Stable Diffusion 2) without its mid block, which is the neck."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -16,6 +17,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 Skips = list[list[Tensor]]
+
+
+def attends(block: nn.Module) -> bool:
+    """Whether a block takes the prompt: by diffusers' mark, which FSDP's wrapper has, too."""
+    return getattr(block, 'has_cross_attention', False)
 
 
 @MODELS.register_module()
@@ -134,11 +140,11 @@ class SDTurboUNet(BaseModule):
         self.conv_out = nn.Conv2d(block_out_channels[0], latent_channels, 3, padding=1)
 
         if with_cp:
-            for block in (*self.down_blocks, *self.up_blocks):
-                block.gradient_checkpointing = True
-                block._gradient_checkpointing_func = lambda function, *args: checkpoint(
-                    function, *args, use_reentrant=False
-                )
+            for module in (*self.down_blocks.modules(), *self.up_blocks.modules()):
+                # blocks for their residual blocks, spatial transformers for their layers
+                if hasattr(module, 'gradient_checkpointing'):
+                    module.gradient_checkpointing = True
+                    module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -181,7 +187,7 @@ class SDTurboUNet(BaseModule):
         x = self.conv_in(x)
         skips = [[x]]
         for block in self.down_blocks:
-            if isinstance(block, CrossAttnDownBlock2D):
+            if attends(block):
                 x, outputs = block(x, embedding, encoder_hidden_states=prompt)
             else:
                 x, outputs = block(x, embedding)
@@ -205,7 +211,7 @@ class SDTurboUNet(BaseModule):
             used, flat = flat[-len(block.resnets) :], flat[: -len(block.resnets)]
             # to the size of the finer level's skips, which is not twice this one's if it was odd
             size = flat[-1].shape[2:] if flat else None
-            if isinstance(block, CrossAttnUpBlock2D):
+            if attends(block):
                 x = block(
                     x,
                     tuple(used),

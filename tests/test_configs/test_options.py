@@ -111,7 +111,7 @@ def test_activation_checkpointing_gives_the_same_gradients_and_keeps_less(tiny):
             results.append(gradients(model))
         kept.append(sum(sizes))
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
-    assert kept[1] < 0.7 * kept[0]
+    assert kept[1] < 0.5 * kept[0]
     assert merged('activation_checkpointing').model.backbone.with_cp
 
 

@@ -3,7 +3,6 @@
 import importlib.util
 
 import pytest
-import torch
 from conftest import ROOT
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -27,10 +26,10 @@ def test_tensors_without_content_are_as_large(tiny, half):
 
 def test_activations_grow_with_the_batch_and_checkpointing_saves_them(tiny):
     noise = dict(type='GaussianNoise')
-    one, two = (tool.saved_bytes(tiny(noise=noise), n, 64, False) for n in (1, 2))
-    assert two == pytest.approx(2 * one, rel=0.1)
+    two, four = (tool.saved_bytes(tiny(noise=noise), n, 64, False) for n in (2, 4))
+    assert four == pytest.approx(2 * two, rel=0.1)
     checkpointed = tiny(noise=noise, backbone=dict(with_cp=True))
-    assert tool.saved_bytes(checkpointed, 2, 64, False) < 0.7 * two
+    assert tool.saved_bytes(checkpointed, 2, 64, False) < 0.5 * two
 
 
 def test_weights_and_states_are_four_bytes_a_number():
@@ -50,9 +49,8 @@ def test_adapters_are_refused():
 
 
 def test_table_has_a_row_per_variant(capsys):
-    variants = ['--variants', 'reference', 'bfloat16']
-    tool.main([str(CONFIG), *variants, '--batch-size', '2', '--side', '64'])
+    variants = ['reference', 'bfloat16']
+    tool.main([str(CONFIG), '--variants', *variants, '--batch-size', '2', '--side', '64'])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == 'GiB, batch of 2, 64x64'
-    assert [line.split()[1] for line in lines[4:]] == ['reference', 'bfloat16']
-    assert torch.zeros(1).item() == 0  # outside, tensors have content
+    assert [line.split()[1] for line in lines[4:]] == variants

@@ -34,6 +34,7 @@ import cv2
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
@@ -168,6 +169,7 @@ def main(argv: list[str] | None = None) -> None:
     if torch.device(args.device).type == 'cpu':
         torch.set_num_threads(1)
     init_default_scope('mmseg')
+    MMLogger.get_current_instance().setLevel('WARNING')  # a line per weight otherwise
     rounds: dict[str, list] = {variant: [] for variant in args.variants}
     with one_line_errors(BUILD_ERRORS), tempfile.TemporaryDirectory() as folder:
         configs = {v: load_variant(args.config, v, args.side) for v in args.variants}
