@@ -55,13 +55,23 @@ def ssim_loss(probability: Tensor, truth: Tensor) -> Tensor:
 
 
 def _gaussian_mean(x: Tensor) -> Tensor:
-    """[N, 1, H, W] under SSIM's window, of the same size."""
-    radius = SSIM_WINDOW // 2
-    offsets = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
-    weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
-    weights = weights / weights.sum()
-    x = F.conv2d(x, weights[None, None, :, None], padding=(radius, 0))
-    return F.conv2d(x, weights[None, None, None, :], padding=(0, radius))
+    """[N, 1, H, W] under SSIM's window, of the same size.
+
+    Two products with banded matrices: exact in single precision, where GPUs' convolutions round by
+    default, and on a CPU many times as fast as a convolution of one channel.
+    """
+    rows, columns = (_gaussian_band(side, x) for side in x.shape[-2:])
+    return rows @ x @ columns
+
+
+def _gaussian_band(side: int, like: Tensor) -> Tensor:
+    """Row i: SSIM's window in one dimension around position i, [side, side]."""
+    positions = torch.arange(side, device=like.device)
+    distances = (positions[:, None] - positions).abs()
+    offsets = torch.arange(SSIM_WINDOW, device=like.device) - SSIM_WINDOW // 2
+    band, window = (torch.exp(-(d**2) / (2 * SSIM_SIGMA**2)) for d in (distances, offsets))
+    band = band.where(distances <= SSIM_WINDOW // 2, 0) / window.sum()
+    return band.to(like.dtype)
 
 
 def laplacian(images: Tensor) -> Tensor:
