@@ -173,7 +173,7 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
     """Makes `config` run in the processes that `launcher` started, with or without GPUs.
 
     MMEngine selects a CUDA device in every launched process. Where there is none, the process group
-    is made here, with gloo, and the model is wrapped without devices.
+    is made here, with gloo, the model is wrapped without devices, and `sync_bn` is left out.
 
     Raises:
         ValueError: `launcher` is 'slurm' or 'mpi', and there is no GPU.
