@@ -7,8 +7,8 @@
 A variant is what `tools/train.py --with` merges, joined by '+'. Counted are the weights, gradients,
 optimizer states and EMA weights (float32; an 8-bit optimizer's states one byte each), and what the
 U-Net's forward pass saves for the backward pass, operator by operator, on tensors without content.
-Not counted: the VAE's transient activations, copies that autocast makes, what a checkpointed block
-computes again, workspaces, fragmentation.
+Not counted: the VAE's transient activations, copies that autocast makes of a checkpointed block's
+weights, what such a block computes again, workspaces, fragmentation.
 """
 
 import argparse
