@@ -1,5 +1,6 @@
 """IS-Net: the numbers of the released implementation, and the two stages of its training."""
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, draw_samples, load_keys, normal
@@ -11,7 +12,7 @@ from mmseg.registry import MODELS
 from torch.nn import functional as F
 
 from mmdiffdis.checkpoints import save_weights
-from mmdiffdis.flops import build_on_meta
+from mmdiffdis.flops import build_on_meta, count_cost
 
 CONFIGS = ROOT / 'configs' / 'isnet'
 SMALL = '1xb16-1k2_synthetic-dis-128x128.py'
@@ -167,3 +168,14 @@ def test_maps_are_stretched_where_the_released_test_does():
     with torch.no_grad():
         (sample,) = model.predict(torch.randn(1, 3, 64, 64))
     assert sample.seg_logits.data.min() == 0 and sample.seg_logits.data.max() == 1
+
+
+def test_costs_are_those_of_the_network_alone():
+    config = model_config('isnet_1xb8_dis5k-1024x1024.py')
+    cost = count_cost(build_on_meta(config), (1024, 1024))
+    assert cost.total_parameters == sum(
+        np.prod(shape)
+        for name, shape in load_keys('baselines/isnet_keys.json').items()
+        if 'running' not in name and 'batches' not in name
+    )
+    assert cost.total_flop == pytest.approx(0.3193e12, rel=1e-3)
