@@ -9,7 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from .models import DiffusionSegmentor, LatentAutoencoder
+from .models import DiffusionSegmentor, DISBaseline, LatentAutoencoder
 
 # Part of a model: the modules that it consists of, in the order in which they run.
 _VAE_ENCODER = ('vae.autoencoder.encoder', 'vae.autoencoder.quant_conv')
@@ -102,11 +102,14 @@ def count_cost(model: nn.Module, shape: tuple[int, int]) -> Cost:
 
 
 def _parts(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Part -> names of its modules; together they have all parameters."""
+    """Part -> names of its modules; together they have all parameters that predicting takes."""
     if isinstance(model, DiffusionSegmentor):
         return _DIFFUSION_PARTS
+    training_only = model.TRAINING_ONLY if isinstance(model, DISBaseline) else ()
     parts = {}
     for name, child in model.named_children():
+        if f'{name}.'.startswith(training_only):
+            continue
         if isinstance(child, LatentAutoencoder):
             parts.update(_VAE_PARTS)
         elif any(True for _ in child.parameters()):

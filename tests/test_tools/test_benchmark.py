@@ -135,3 +135,18 @@ def test_mistakes_end_in_one_line(diffusion, stock_config, photos, tmp_path):
         run(stock_config(2), '--variants', 'edge', out=out)
     with pytest.raises(SystemExit, match="'nowhere' is no config file"):
         run('nowhere', out=out)
+
+
+def test_cold_models_need_no_file_to_start_from(tmp_path):
+    config = tmp_path / 'config.py'
+    base = 'configs/deeplabv3plus/deeplabv3plus_small_1xb16-1k2_synthetic-dis-128x128.py'
+    text = (
+        f'_base_ = {str(ROOT / base)!r}\n'
+        "missing = dict(type='Pretrained', checkpoint='missing.pth')\n"
+        'model = dict(backbone=dict(init_cfg=missing))'
+    )
+    config.write_text(text)
+    device = torch.device('cpu')
+    with pytest.raises(FileNotFoundError, match='missing.pth'):
+        tool.load(str(config), 'mask', device)
+    assert tool.load(str(config), 'mask', device, cold=True).inferencer.model is not None

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'run_ablation.py'
 SPEC = importlib.util.spec_from_file_location('run_ablation', TOOL)
@@ -186,3 +187,19 @@ def test_a_small_segmentor_is_really_trained_and_scored(stock_config, tmp_path, 
     assert Path(written['checkpoint']).name == 'iter_2.pth'
     table = (tmp_path / 'work' / 'table.md').read_text()
     assert f'| fcn_1 | all | 0 | {written["metrics"]["maxF"]:.4f} |' in table
+
+
+def test_pictures_show_image_truth_and_the_mask_of_each_run(
+    tmp_path, stock_config, stock_checkpoint
+):
+    folders = {}
+    for channels in (1, 2):
+        config = stock_config(channels)
+        folder = folders[config.stem] = tmp_path / f'run{channels}'
+        folder.mkdir()
+        Config.fromfile(config).dump(folder / config.name)
+        (folder / 'last_checkpoint').write_text(str(stock_checkpoint(config)))
+    picture = tool.draw_pictures(folders, count=2)
+    # images of 56x40 pixels; four of them 192 wide, three gaps of 6; 26 above each for the captions
+    assert picture.shape == (2 * (137 + 26), 4 * 192 + 3 * 6, 3)
+    assert picture.dtype == 'uint8'

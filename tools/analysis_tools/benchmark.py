@@ -3,11 +3,13 @@
 
     python tools/analysis_tools/benchmark.py CONFIG[:CKPT] ... --out DIR \\
         [--images DIR] [--gt DIR] [--variants mask reference ...] [--device DEVICE] [--repeats N]
+        [--cold]
 
 Every model takes every picture in turn, `--repeats` times, so that whatever else the machine does
 meets all of them; medians over pictures and repeats are shown, with the quartiles of their sum. The
 first picture is predicted once before the clock starts. Without CKPT, weights are as the config
-initialises them; without --images, photographs of scikit-image are taken.
+initialises them (with --cold, from no file: time and memory are the same); without --images,
+photographs of scikit-image are taken.
 
 Variants of a diffusion model, of which a stock segmentor has those that only concern precision and
 memory format:
@@ -41,7 +43,7 @@ import matplotlib
 import numpy as np
 import skimage
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmseg.registry import MODELS
 from PIL import Image
@@ -107,6 +109,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--variants', nargs='+', choices=VARIANTS, default=['mask'])
     parser.add_argument('--device', help="e.g. 'cuda:0' or 'cpu' (default: a GPU if there is one)")
     parser.add_argument('--repeats', type=int, default=3, metavar='N')
+    parser.add_argument('--cold', action='store_true', help='without CKPT: start from no file')
     return parser.parse_args(argv)
 
 
@@ -187,8 +190,26 @@ class Contestant:
         return 1000 * np.percentile(totals, (25, 50, 75))
 
 
-def load(model: str, variant: str, device: torch.device) -> Contestant | None:
+def without_files(settings: dict) -> dict:
+    """The same settings of a model, but that it is not initialised from a file."""
+    return {
+        key: None
+        if key in ('init_cfg', 'pretrained')
+        else without_files(value)
+        if isinstance(value, dict)
+        else value
+        for key, value in settings.items()
+    }
+
+
+def load(model: str, variant: str, device: torch.device, cold: bool = False) -> Contestant | None:
     """The contestant; None if the model has no such variant.
+
+    Args:
+        model: CONFIG or CONFIG:CKPT.
+        variant: a key of `VARIANTS`.
+        device: where it computes.
+        cold: without CKPT, whether it is left as it is constructed.
 
     Raises:
         ValueError: The reference is asked for, and the config has no `tta_pipeline`.
@@ -196,6 +217,8 @@ def load(model: str, variant: str, device: torch.device) -> Contestant | None:
     config_name, _, checkpoint = model.partition(':')
     cfg = Config.fromfile(find_config(config_name))
     is_diffusion = issubclass(MODELS.get(cfg.model.type), DiffusionSegmentor)
+    if cold and not checkpoint:
+        cfg.model = ConfigDict(without_files(cfg.model))
     options = VARIANTS[variant]
     if not is_diffusion and 'edge' in options:
         return None
@@ -358,7 +381,7 @@ def main(argv: list[str] | None = None) -> None:
         contestants: dict[Path, Contestant] = {}
         for model in args.model:
             for variant in args.variants:
-                contestant = load(model, variant, device)
+                contestant = load(model, variant, device, args.cold)
                 if contestant is not None:
                     count(contestant, model, variant, pictures[0])
                     masks = args.out / 'masks' / f'{len(contestants)}_{variant}'

@@ -2,7 +2,7 @@
 """Trains and tests a list of configs, one after another, and makes one table of them:
 
     python tools/analysis_tools/run_ablation.py CONFIG... --work-dir DIR [--seeds 0 1 2]
-        [--cfg-options KEY=VALUE ...] [--tta] [--out TABLE.md]
+        [--cfg-options KEY=VALUE ...] [--tta] [--out TABLE.md] [--pictures N]
 
 Each config is trained once a seed with tools/train.py, in `DIR/<config>/seed<seed>/`, and its last
 checkpoint scored with tools/test.py; not the best one, since it is chosen on the pictures that it
@@ -11,7 +11,9 @@ it was stopped: what has figures is not run again. A run that fails is reported,
 
 Written are TABLE.md (default: `DIR/table.md`) and the same as .csv: mean and standard deviation of
 each measure over the seeds of training. The inference noise keeps the config's seed. Figures of
-different protocols, test-time augmentation included, stand in different tables.
+different protocols, test-time augmentation included, stand in different tables. With --pictures,
+`DIR/pictures.jpg` shows N images of the first config's test set: the truth, and the mask of every
+config (first seed of training).
 
 Exit code: 0 if every run has figures, 1 otherwise.
 """
@@ -26,13 +28,22 @@ from pathlib import Path
 
 import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
 
+import numpy as np
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import find_latest_checkpoint
+from mmseg.registry import DATASETS
+from PIL import Image
 
+from mmdiffdis.apis import DISInferencer
+from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, to_alpha
 from mmdiffdis.launch import BUILD_ERRORS, load_config, one_line_errors
 from mmdiffdis.tables import markdown
+from mmdiffdis.visualization.panel import row as draw_row
+from mmdiffdis.visualization.panel import spread
 
 TOOLS = Path(__file__).resolve().parents[1]
+_PICTURE_SIDE = 192
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -52,6 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
     parser.add_argument('--out', type=Path, metavar='TABLE.md')
+    parser.add_argument('--pictures', type=int, default=0, metavar='N', help='images to show')
     return parser.parse_args(argv)
 
 
@@ -171,6 +183,39 @@ def write_tables(tables: dict[str, list[dict]], failed: list[str], out: Path) ->
     return text
 
 
+def draw_pictures(folders: dict[str, Path], count: int) -> np.ndarray:
+    """uint8 [H, W, 3] RGB: a row for each of some test images, with the masks of every run.
+
+    Args:
+        folders: a config's name -> folder with its config file and its last checkpoint.
+        count: how many of the images of the first config's test set.
+    """
+    configs = {name: Config.fromfile(folder / f'{name}.py') for name, folder in folders.items()}
+    init_default_scope('mmseg')
+    dataset = DATASETS.build(next(iter(configs.values())).test_dataloader.dataset)
+    infos = [dataset.get_data_info(i) for i in spread(range(len(dataset)), count)]
+    rows = [
+        {
+            'image': read_rgb(info['img_path']),
+            'truth': to_alpha(read_image(info['seg_map_path'])),
+        }
+        for info in infos
+    ]
+    for name, config in configs.items():
+        inferencer = DISInferencer(config, find_latest_checkpoint(str(folders[name])))
+        for parts, info in zip(rows, infos, strict=True):
+            caption = name.partition('_1xb')[0]  # what follows is recipe and set
+            parts[caption] = inferencer(info['img_path']).mask
+    drawn = [draw_row(parts, max_side=_PICTURE_SIDE) for parts in rows]
+    width = max(one.shape[1] for one in drawn)
+    return np.vstack(
+        [
+            np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255)
+            for one in drawn
+        ]
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs everything; returns the exit code."""
     args = parse_args(argv)
@@ -184,6 +229,7 @@ def main(argv: list[str] | None = None) -> int:
             note_settings(config, args.cfg_options, args.work_dir / name)
     tables: dict[str, list[dict]] = {}
     failed = []
+    folders: dict[str, Path] = {}
     for config, name in zip(args.configs, names, strict=True):
         runs: dict[str, dict[int, dict]] = {}
         for seed in args.seeds:
@@ -196,9 +242,14 @@ def main(argv: list[str] | None = None) -> int:
                 print(f'failed: {failed[-1]}', file=sys.stderr)
                 continue
             runs.setdefault(protocol_of(written), {})[seed] = written
+            folders.setdefault(name, folder)
         for protocol, of_seeds in runs.items():
             tables.setdefault(protocol, []).extend(rows_of(name, of_seeds))
     print(f'\n{write_tables(tables, failed, out)}\nwritten to {out} and {out.with_suffix(".csv")}')
+    if args.pictures and folders:
+        path = args.work_dir / 'pictures.jpg'
+        Image.fromarray(draw_pictures(folders, args.pictures)).save(path, quality=90)
+        print(f'pictures in {path}')
     return 1 if failed else 0
 
 
