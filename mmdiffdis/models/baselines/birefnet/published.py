@@ -1,25 +1,7 @@
 """From the names and layouts of the released checkpoints to ours, and back."""
 
-from torch import Tensor
+from ....checkpoints.swin import SWIN_PREFIXES
 
-# Swin Transformer's own names -> mmseg's.
-_STAGES = range(4)
-_MOST_BLOCKS = 18  # of a stage, in Swin-S, -B and -L
-_SWIN = {
-    **{
-        f'layers.{stage}.blocks.{block}.{theirs}': f'stages.{stage}.blocks.{block}.{ours}'
-        for stage in _STAGES
-        for block in range(_MOST_BLOCKS)
-        for theirs, ours in {
-            'attn.': 'attn.w_msa.',
-            'mlp.fc1.': 'ffn.layers.0.0.',
-            'mlp.fc2.': 'ffn.layers.1.',
-        }.items()
-    },
-    'layers.': 'stages.',
-    'patch_embed.proj.': 'patch_embed.projection.',
-    '': '',
-}
 _RECONSTRUCTION = {
     'conv_in.': 'squeeze.0.',
     'bn_in.': 'squeeze.1.',
@@ -71,30 +53,6 @@ PREFIXES = {
     **_below('decoder.decoder_block1.', 'network.finest.', _RECONSTRUCTION),
     **_below('decoder.ipt_blk1.', 'network.pixel_inward.', _INWARD),
     'decoder.conv_out1.0.': 'network.mask.',
-    **_below('bb.', 'network.backbone.', _SWIN),
+    **_below('bb.', 'network.backbone.', SWIN_PREFIXES),
     '': 'network.',
 }
-
-
-def to_mmseg_order(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights with those after a merging of 2x2 patches as mmseg orders its inputs.
-
-    Swin concatenates whole patches, columns outermost: [column, row, channel]; mmseg's unfold
-    gives [channel, row, column].
-    """
-    return _reorder(weights, (2, 2, -1))
-
-
-def to_published_order(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of :func:`to_mmseg_order`."""
-    return _reorder(weights, (-1, 2, 2))
-
-
-def _reorder(weights: dict[str, Tensor], inputs: tuple[int, int, int]) -> dict[str, Tensor]:
-    """The weights with the inputs of patch merging, the last dimension, turned round."""
-    return {
-        name: tensor.unflatten(-1, inputs).transpose(-3, -1).flatten(-3)
-        if '.downsample.' in name
-        else tensor
-        for name, tensor in weights.items()
-    }

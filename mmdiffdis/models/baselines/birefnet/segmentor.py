@@ -6,10 +6,11 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ....checkpoints.swin import to_mmseg_order, to_published_order
 from ...dis_baseline import DISBaseline
 from .loss import BiRefNetLoss
 from .network import BiRefNetwork, PatchOrder
-from .published import PREFIXES, to_mmseg_order, to_published_order
+from .published import PREFIXES
 
 Outputs = tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]
 
