@@ -44,7 +44,7 @@ _LOADING_TRANSFORMS = frozenset(
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # Pixels of the pictures that are read ahead, predicted at once or written behind, at their original
-# sizes. A larger picture goes alone: what it takes is 20 bytes a pixel at most.
+# sizes. A larger picture goes alone: what it takes is 25 bytes a pixel at most.
 PIXEL_BUDGET = 100_000_000
 # What is wrong with one picture, and no reason to leave out the others.
 PICTURE_ERRORS = (OSError, ValueError, MemoryError)
