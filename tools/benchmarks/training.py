@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
     if torch.device(args.device).type == 'cpu':
         torch.set_num_threads(1)
     init_default_scope('mmseg')
-    MMLogger.get_current_instance().setLevel('WARNING')  # a line per weight otherwise
+    MMLogger.get_current_instance().setLevel('ERROR')  # a line per weight otherwise
     rounds: dict[str, list] = {variant: [] for variant in args.variants}
     with one_line_errors(BUILD_ERRORS), tempfile.TemporaryDirectory() as folder:
         configs = {v: load_variant(args.config, v, args.side) for v in args.variants}
