@@ -203,3 +203,9 @@ def test_pictures_show_image_truth_and_the_mask_of_each_run(
     # images of 56x40 pixels; four of them 192 wide, three gaps of 6; 26 above each for the captions
     assert picture.shape == (2 * (137 + 26), 4 * 192 + 3 * 6, 3)
     assert picture.dtype == 'uint8'
+
+
+def test_a_model_without_noise_stands_beside_one_with_noise():
+    written = dict(protocol=[PROTOCOL], tta=False, images=3)
+    assert tool.protocol_of(dict(written, seed=None), 0) == tool.protocol_of(dict(written, seed=0))
+    assert tool.protocol_of(dict(written, seed=1), 0) != tool.protocol_of(dict(written, seed=0))

@@ -115,17 +115,23 @@ def _log(command: list[str], folder: Path) -> None:
         raise RuntimeError(f'{" ".join(last)} (more in {path})')
 
 
-def protocol_of(written: dict) -> str:
-    """Everything about a test that has to be equal for figures to stand in one column."""
+def protocol_of(written: dict, noise_seed: int | list | None = None) -> str:
+    """Everything about a test that has to be equal for figures to stand in one column.
+
+    Args:
+        written: what tools/test.py wrote.
+        noise_seed: what is said of a model that has no noise.
+    """
     protocols = [
         f"'{protocol['protocol']}' "
         f'({", ".join(f"{key}={protocol[key]}" for key in ("quantise", "min_max", "binarise"))})'
         for protocol in written['protocol']
     ]
     tta = f'{written["tta"]["passes"]} passes' if written['tta'] else 'none'
+    seed = noise_seed if written['seed'] is None else written['seed']
     return (
         f'protocol {" and ".join(protocols) or "not stated"}; test-time augmentation: {tta}; '
-        f'noise seed {written["seed"]}; {written["images"]} images; last checkpoint; '
+        f'noise seed {seed}; {written["images"]} images; last checkpoint; '
         'mean ± standard deviation over the seeds of training'
     )
 
@@ -230,8 +236,9 @@ def main(argv: list[str] | None = None) -> int:
     tables: dict[str, list[dict]] = {}
     failed = []
     folders: dict[str, Path] = {}
+    finished: dict[str, dict[int, dict]] = {}
     for config, name in zip(args.configs, names, strict=True):
-        runs: dict[str, dict[int, dict]] = {}
+        finished[name] = {}
         for seed in args.seeds:
             folder = args.work_dir / name / f'seed{seed}'
             print(f'{name}, seed {seed}: {folder}', flush=True)
@@ -241,9 +248,17 @@ def main(argv: list[str] | None = None) -> int:
                 failed.append(f'{name}, seed {seed}: {error}')
                 print(f'failed: {failed[-1]}', file=sys.stderr)
                 continue
-            runs.setdefault(protocol_of(written), {})[seed] = written
+            finished[name][seed] = written
             folders.setdefault(name, folder)
-        for protocol, of_seeds in runs.items():
+    # Models without noise stand beside those with it, as long as these have one seed.
+    seeds = [written['seed'] for runs in finished.values() for written in runs.values()]
+    seeds = [seed for seed in seeds if seed is not None]
+    shared = seeds[0] if seeds and all(seed == seeds[0] for seed in seeds) else None
+    for name, runs in finished.items():
+        by_protocol: dict[str, dict[int, dict]] = {}
+        for seed, written in runs.items():
+            by_protocol.setdefault(protocol_of(written, shared), {})[seed] = written
+        for protocol, of_seeds in by_protocol.items():
             tables.setdefault(protocol, []).extend(rows_of(name, of_seeds))
     print(f'\n{write_tables(tables, failed, out)}\nwritten to {out} and {out.with_suffix(".csv")}')
     if args.pictures and folders:
