@@ -38,7 +38,8 @@ CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_1xb8-demo_synthetic-dis-latents-25
 # The same model on pictures: whose latents the one above learns from.
 PICTURES_CONFIG = CONFIG.with_name('diffdis_tiny_1xb8-1k2_synthetic-dis-256x256.py')
 SHIPPED = 'mmdiffdis://diffdis_tiny'
-SHIPPED_CONFIG = CONFIG.with_name('diffdis_tiny_1xb8-1k2_synthetic-dis-384x384.py')
+# At the size that both models are used at: lines survive the VAE that do not at 256 pixels.
+TEST_CONFIG = CONFIG.with_name('diffdis_tiny_1xb8-1k2_synthetic-dis-384x384.py')
 # The shipped checkpoint was trained on the images of seed 0.
 FIRST_SEED = 1000
 PHOTOGRAPHS = ('astronaut', 'cat', 'coffee', 'rocket')
@@ -196,17 +197,17 @@ def main() -> None:
     print('\n3. Score on images that no model has seen')
     table = score_trivial(args)
     steps = Config.fromfile(training / CONFIG.name).train_cfg.max_iters
-    table[f'DiffDIS tiny, {steps} steps'] = test(args, CONFIG, trained, results / 'trained.json')
-    table['DiffDIS tiny, as shipped'] = test(
-        args, SHIPPED_CONFIG, SHIPPED, results / 'shipped.json'
+    table[f'DiffDIS tiny, {steps} steps'] = test(
+        args, TEST_CONFIG, trained, results / 'trained.json'
     )
+    table['DiffDIS tiny, as shipped'] = test(args, TEST_CONFIG, SHIPPED, results / 'shipped.json')
     (results / 'all.json').write_text(json.dumps(table, indent=2) + '\n')
     print('\n4. Predict photographs')
     photos = args.photos or save_photographs(args.out / 'photos')
     for kind in ('mask', 'panel'):
         run(
             'predict',
-            SHIPPED_CONFIG,
+            TEST_CONFIG,
             SHIPPED,
             *photos,
             '--out',
