@@ -385,7 +385,7 @@ def test_falling_back_to_the_cpu_is_announced(monkeypatch):
 
 
 def test_config_by_its_name():
-    name = 'diffdis_tiny_1xb16-1k2_synthetic-dis-128x128'
+    name = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'
     assert find_config(name) == ROOT / 'configs' / 'diffdis' / f'{name}.py'
     with pytest.raises(FileNotFoundError, match=f"'diffdis_tiny' is no config.*{name}"):
         find_config('diffdis_tiny')

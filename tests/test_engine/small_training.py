@@ -16,6 +16,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from mmseg.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+from mmseg.visualization import SegLocalVisualizer
 
 from mmdiffdis.engine import BroadcastBuffersHook
 from mmdiffdis.launch import set_launcher
@@ -112,8 +113,8 @@ def small_config(folder: Path, by_epoch: bool = False, workers: int = 0, **chang
 
 def build_runner(config: Config) -> Runner:
     """A runner beside others in one process."""
-    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
-        manager._instance_dict.clear()  # they are found by name, which is the time in seconds
+    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, SegLocalVisualizer):
+        manager._instance_dict.clear()  # found by name: the time in seconds, or a fixed one
     return Runner.from_cfg(config)
 
 
