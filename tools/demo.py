@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, default=Path('demo_out'), help='folder for everything')
     parser.add_argument('--seed', type=int, default=0, help='of the images drawn and the training')
-    parser.add_argument('--num-train', type=int, default=1000, help='images to train on')
+    parser.add_argument('--num-train', type=int, default=800, help='images to train on')
     parser.add_argument('--num-val', type=int, default=64, help='images to score')
     parser.add_argument('--iters', type=int, help="training steps instead of the config's")
     parser.add_argument(
@@ -112,6 +112,7 @@ def test(
 ) -> dict[str, float]:
     """The figures of a checkpoint on the images that were held out."""
     options = [f'test_dataloader.dataset.data_root={args.data}', 'model.test_cfg.edge=True']
+    options.append('log_level=WARNING')  # or the whole config is printed
     work_dir = out.with_suffix('')
     run('test', config, checkpoint, '--out', out, '--work-dir', work_dir, '--cfg-options', *options)
     return json.loads(out.read_text())['metrics']

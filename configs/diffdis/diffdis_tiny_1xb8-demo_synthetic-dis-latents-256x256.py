@@ -1,7 +1,7 @@
 # A few minutes on two cores, from scratch and from latents: what `make demo` trains.
 _base_ = './diffdis_tiny_1xb8-1k2_synthetic-dis-256x256.py'
 
-max_iters = 900
+max_iters = 700
 model = dict(data_preprocessor=dict(cutmix=None))
 train_dataloader = dict(
     num_workers=0,
@@ -12,7 +12,7 @@ train_dataloader = dict(
         latent_file='data/synthetic_dis/latents_256x256.safetensors',
     ),
 )
-train_cfg = dict(max_iters=max_iters, val_interval=450)
+train_cfg = dict(max_iters=max_iters, val_interval=350)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=20, by_epoch=False),
@@ -20,7 +20,7 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=450, save_best=None),
+    checkpoint=dict(interval=350, save_best=None),
 )
 custom_hooks = [dict(type='DISPanelHook'), dict(type='ProgressBarHook')]
 # The bar shows it; the log lines would tear it apart.
