@@ -163,7 +163,8 @@ class DISInferencer:
             self.model.set_precision(dtype, vae_dtype)
             self.model.vae.autoencoder.use_slicing = vae_slicing
         elif vae_slicing or vae_precision:
-            raise ValueError(f'`vae_...` of a {type(self.model).__name__}, which has no VAE.')
+            name = type(self.model).__name__
+            raise ValueError(f'`vae_...` of a {name}, expected a DiffusionSegmentor.')
         elif dtype != torch.float32:
             # a stock segmentor does not cast what goes into it, and its statistics need float32
             self._autocast = torch.autocast(self.device.type, dtype)

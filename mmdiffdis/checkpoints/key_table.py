@@ -48,7 +48,8 @@ def to_mmdiffdis(names: Iterable[str], prefixes: dict[str, str]) -> dict[str, st
         names: keys of a published checkpoint.
         prefixes: a table such as `UNET_PREFIXES`, whose last row fits every name.
     """
-    return {name: _replace(name, _expand(prefixes)) for name in names}
+    table = _expand(prefixes)
+    return {name: _replace(name, table) for name in names}
 
 
 def to_published(names: Iterable[str], prefixes: dict[str, str]) -> dict[str, str]:

@@ -348,8 +348,8 @@ def test_switches_leave_the_masks_as_they_are(diffusion, pictures, monkeypatch):
     ('options', 'message'),
     [
         (dict(precision='half'), r"`precision` is 'half', expected one of \['float32'"),
-        (dict(vae_precision='float32'), 'EncoderDecoder, which has no VAE'),
-        (dict(vae_slicing=True), 'EncoderDecoder, which has no VAE'),
+        (dict(vae_precision='float32'), 'EncoderDecoder, expected a DiffusionSegmentor'),
+        (dict(vae_slicing=True), 'EncoderDecoder, expected a DiffusionSegmentor'),
         (dict(device='gpu'), "`device` is 'gpu', expected 'cpu', 'cuda' or 'mps'"),
     ],
 )
