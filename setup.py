@@ -46,7 +46,14 @@ setup(
         'train': ['tensorboard'],
         'lora': ['peft>=0.17'],  # model.lora: fine-tuning adapters alone
         'convert': ['transformers'],  # once, for the empty prompt's embedding
-        'tests': ['pytest>=8', 'ruff', 'transformers', 'peft>=0.17', 'pysodmetrics>=1.6'],
+        'tests': [
+            'pytest>=8',
+            'ruff',
+            'transformers',
+            'peft>=0.17',
+            'pysodmetrics>=1.6',
+            'tensorboard',
+        ],
     },
     classifiers=[
         'Programming Language :: Python :: 3',
