@@ -1,4 +1,4 @@
-# The drawn set at half its size, for the first stage of a training and for the demo.
+# The drawn set at half its size: for the first stage of a training, and small variants of other models.
 _base_ = './synthetic-dis_256x256.py'
 
 scale = (128, 128)
