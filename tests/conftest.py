@@ -1,9 +1,11 @@
 """What several tests share: a tiny DiffDIS, drawn samples, and the numbers of the released one."""
 
+import importlib.util
 import json
 import sys
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -35,6 +37,14 @@ sys.path.insert(0, str(ROOT))
 @pytest.fixture(autouse=True)
 def _mmseg_scope():
     init_default_scope('mmseg')
+
+
+def load_tool(path: str) -> ModuleType:
+    """A command below tools/, as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / 'tools' / path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
 
 
 def tiny_config(**changes) -> dict:

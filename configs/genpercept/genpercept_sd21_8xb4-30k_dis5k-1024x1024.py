@@ -20,7 +20,7 @@ train_pipeline = [
     dict(type='PackDISInputs'),
 ]
 train_dataloader = dict(
-    sampler=dict(type='InfiniteSampler', shuffle=True), dataset=dict(pipeline=train_pipeline)
+    sampler=dict(type='SeededSampler', endless=True), dataset=dict(pipeline=train_pipeline)
 )
 # Its probabilities are means of clipped images; only the released DiffDIS test stretches maps.
 tta_model = dict(min_max=False)

@@ -23,7 +23,7 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=8,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    sampler=dict(type='SeededSampler', endless=True),
     dataset=dict(pipeline=train_pipeline),
 )
 

@@ -27,7 +27,7 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=12,
-    sampler=dict(type='InfiniteSampler'),
+    sampler=dict(type='SeededSampler', endless=True),
     dataset=dict(pipeline=train_pipeline),
 )
 

@@ -22,7 +22,7 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=True),
     ),
 )
-train_dataloader = dict(batch_size=8, sampler=dict(type='InfiniteSampler'))
+train_dataloader = dict(batch_size=8, sampler=dict(type='SeededSampler', endless=True))
 
 max_iters = 160_000
 optim_wrapper = dict(

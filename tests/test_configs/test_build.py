@@ -38,6 +38,16 @@ def test_config_builds(path):
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_a_resumed_training_is_exact(path):
+    """MMEngine's samplers cannot be entered at a position: resuming would repeat samples."""
+    config = load(path)
+    sampler = config.train_dataloader.sampler
+    assert sampler.type == 'SeededSampler'
+    assert sampler.get('endless', False) == (config.train_cfg.type == 'IterBasedTrainLoop')
+    assert 'RandomStreamsHook' in [hook.type for hook in config.default_hooks.values() if hook]
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_config_survives_being_saved_and_read_again(path, tmp_path):
     config = load(path)
     config.dump(tmp_path / path.name)

@@ -1,6 +1,5 @@
 """The configs of the paper's tables: what each changes, and that each trains, at a tiny size."""
 
-import importlib.util
 import json
 import re
 from functools import cache
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import draw_samples, tiny_config
+from conftest import ROOT, draw_samples, load_tool, tiny_config
 from diffusers import DDIMScheduler
 from mmengine.config import Config
 from mmengine.model import initialize
@@ -19,10 +18,7 @@ from safetensors.torch import save_file
 
 from mmdiffdis.models import DiffusionSegmentor
 
-ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location('test_tool', ROOT / 'tools' / 'test.py')
-test_tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(test_tool)
+test_tool = load_tool('test.py')
 CONFIGS = ROOT / 'configs'
 FULL = 'diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
 TABLE_1 = 'vae/vae_sd-turbo_dis5k-1024x1024.py'

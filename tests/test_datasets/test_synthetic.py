@@ -1,6 +1,5 @@
 """The synthetic set: the same seed draws the same files, and they are what DIS needs."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import load_tool
 
 from mmdiffdis.datasets.synthetic import KINDS, SPLITS, draw_sample, photo, scene, write_dataset
 from mmdiffdis.datasets.synthetic.strokes import (
@@ -255,11 +255,8 @@ def test_mistakes_are_named(arguments: dict, message: str, tmp_path: Path):
 
 
 def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    spec = importlib.util.spec_from_file_location('synthetic_dis', CLI)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setattr(sys, 'argv', ['synthetic_dis.py', *arguments])
-    module.main()
+    load_tool('dataset_converters/synthetic_dis.py').main()
 
 
 def test_command_draws_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):

@@ -1,21 +1,17 @@
 """tools/analysis_tools/benchmark.py: what it measures of which model, and what it writes."""
 
 import csv
-import importlib.util
 import time
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, tiny_config
+from conftest import ROOT, load_tool, tiny_config
 from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
-TOOL = ROOT / 'tools' / 'analysis_tools' / 'benchmark.py'
-SPEC = importlib.util.spec_from_file_location('benchmark', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool('analysis_tools/benchmark.py')
 
 
 @pytest.fixture

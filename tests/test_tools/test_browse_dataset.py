@@ -1,19 +1,14 @@
 """tools/analysis_tools/browse_dataset.py on stock and diffusion configs."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from conftest import load_tool
 from mmengine.config import Config
 from PIL import Image
 from safetensors.torch import save_file
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'browse_dataset.py'
-SPEC = importlib.util.spec_from_file_location('browse_dataset_tool', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool('analysis_tools/browse_dataset.py')
 
 SIDE, GAP, CAPTION = 512, 6, 26
 CUTMIX = "model = dict(data_preprocessor=dict(_delete_=True, type='DISDataPreProcessor', {}))\n"

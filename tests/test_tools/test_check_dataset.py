@@ -1,17 +1,14 @@
 """tools/analysis_tools/check_dataset.py on good and broken sets."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import load_tool
 from PIL import Image
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'check_dataset.py'
-SPEC = importlib.util.spec_from_file_location('check_dataset_tool', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool('analysis_tools/check_dataset.py')
 
 
 def test_good_set_has_nothing_wrong(tmp_path, write_set, capsys):

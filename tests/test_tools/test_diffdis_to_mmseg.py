@@ -1,7 +1,6 @@
 """tools/model_converters/diffdis_to_mmseg.py on the golden numbers' weights, in real layouts."""
 
 import argparse
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, golden_outputs, relative_error, released_weights, tiny_config
+from conftest import DATA, golden_outputs, load_tool, relative_error, released_weights, tiny_config
 from diffusers import AutoencoderKL
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -42,13 +41,6 @@ test_dataloader = dict(
 test_cfg = dict(type='TestLoop')
 test_evaluator = dict(type='DISMetric')
 """
-
-
-def load_tool(name: str):
-    spec = importlib.util.spec_from_file_location(Path(name).stem, TOOLS / name)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
 
 
 @pytest.fixture

@@ -1,23 +1,20 @@
 """tools/dataset_converters/encode_latents.py and LatentDataset: latents in place of pictures."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_config, training_config
+from conftest import ROOT, load_tool, tiny_config, training_config
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS, MODELS
 from safetensors.torch import load_file, save_file
 from test_train import train
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'encode_latents.py'
-SPEC = importlib.util.spec_from_file_location('encode_latents', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+TOOL = ROOT / 'tools/dataset_converters/encode_latents.py'
+tool = load_tool('dataset_converters/encode_latents.py')
 
 
 @pytest.fixture

@@ -1,18 +1,14 @@
 """tools/analysis_tools/get_flops.py: its table, and its messages."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, tiny_config
+from conftest import load_tool, tiny_config
 from mmengine.config import Config, ConfigDict
 
 from mmdiffdis.flops import build_on_meta, count_cost
 
-TOOL = ROOT / 'tools' / 'analysis_tools' / 'get_flops.py'
-SPEC = importlib.util.spec_from_file_location('get_flops', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool('analysis_tools/get_flops.py')
 
 
 @pytest.fixture

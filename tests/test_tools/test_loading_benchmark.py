@@ -1,18 +1,14 @@
 """tools/benchmarks/loading.py: both ways give the same, and tables are made of it."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import load_tool
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'benchmarks' / 'loading.py'
-SPEC = importlib.util.spec_from_file_location('loading_benchmark', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool('benchmarks/loading.py')
 
 
 @pytest.fixture(autouse=True)

@@ -1,23 +1,18 @@
 """tools/analysis_tools/noise_variance.py: deviations against masks predicted seed by seed."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import load_tool, tiny_config
 from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
 from mmdiffdis.apis import DISInferencer
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'noise_variance.py'
-SPEC = importlib.util.spec_from_file_location('noise_variance', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool('analysis_tools/noise_variance.py')
 
 
 @pytest.fixture

@@ -1,21 +1,18 @@
 """tools/predict.py from inputs to files."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import load_tool
 from PIL import Image
 
 from mmdiffdis.apis import DISInferencer
 from mmdiffdis.apis.video import VideoReader, VideoWriter
 from mmdiffdis.visualization.foreground import foreground_colour
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'predict.py'
-SPEC = importlib.util.spec_from_file_location('predict_tool', TOOL)
-predict = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(predict)
+predict = load_tool('predict.py')
 
 
 @pytest.fixture

@@ -1,18 +1,16 @@
 """tools/analysis_tools/run_ablation.py: what it runs, skips and reports, and its table."""
 
 import csv
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, load_tool
 from mmengine.config import Config
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'run_ablation.py'
-SPEC = importlib.util.spec_from_file_location('run_ablation', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+TOOL = ROOT / 'tools/analysis_tools/run_ablation.py'
+tool = load_tool('analysis_tools/run_ablation.py')
 
 PROTOCOL = dict(protocol='diffdis', quantise=True, min_max=True, binarise=0.5)
 

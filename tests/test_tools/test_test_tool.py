@@ -1,21 +1,17 @@
 """tools/test.py from a config to figures, and the runner that it drives."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import load_tool
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmdiffdis.models.tta  # noqa: F401, registers DISTTAModel
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'test.py'
-SPEC = importlib.util.spec_from_file_location('test_tool', TOOL)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool('test.py')
 
 
 @pytest.fixture

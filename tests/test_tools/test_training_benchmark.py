@@ -1,18 +1,13 @@
 """tools/benchmarks/training.py: parts of a step, of two variants."""
 
-import importlib.util
 import json
 
 import cv2
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, load_tool
 
-SPEC = importlib.util.spec_from_file_location(
-    'training_benchmark', ROOT / 'tools/benchmarks/training.py'
-)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool('benchmarks/training.py')
 
 CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_1xb16-1k2_synthetic-dis-128x128.py'
 

@@ -1,16 +1,10 @@
 """tools/analysis_tools/training_memory.py: counts of what is not there, against what is."""
 
-import importlib.util
-
 import pytest
-from conftest import ROOT
+from conftest import ROOT, load_tool
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-SPEC = importlib.util.spec_from_file_location(
-    'training_memory', ROOT / 'tools/analysis_tools/training_memory.py'
-)
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+tool = load_tool('analysis_tools/training_memory.py')
 
 CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_1xb16-1k2_synthetic-dis-128x128.py'
 

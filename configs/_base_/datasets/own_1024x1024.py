@@ -13,7 +13,7 @@ val_pipeline = [
 ]
 
 train_dataloader = dict(
-    sampler=dict(type='InfiniteSampler'),
+    sampler=dict(type='SeededSampler', endless=True),
     dataset=dict(data_root=data_root, subset='', part='train'),
 )
 val_dataloader = dict(
