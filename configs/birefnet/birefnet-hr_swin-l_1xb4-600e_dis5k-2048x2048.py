@@ -4,7 +4,7 @@ _base_ = './birefnet_swin-l_1xb4-600e_dis5k-1024x1024.py'
 scale = (2048, 2048)
 train_pipeline = [
     dict(type='LoadDISImage'),
-    dict(type='LoadDISAnnotations'),
+    dict(type='LoadDISAnnotations', dtype='uint8'),
     dict(type='DISResize', scale=scale, backend='torch'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='DISRandomRotate', prob=0.2, degree=15),

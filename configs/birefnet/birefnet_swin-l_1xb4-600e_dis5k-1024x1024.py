@@ -7,7 +7,7 @@ _base_ = [
 
 train_pipeline = [
     dict(type='LoadDISImage'),
-    dict(type='LoadDISAnnotations'),
+    dict(type='LoadDISAnnotations', dtype='uint8'),
     dict(type='DISResize', scale=_base_.scale, backend='torch'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='DISRandomRotate', prob=0.2, degree=15),

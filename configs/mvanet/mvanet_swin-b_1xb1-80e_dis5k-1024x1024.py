@@ -7,7 +7,7 @@ _base_ = [
 
 train_pipeline = [
     dict(type='LoadDISImage'),
-    dict(type='LoadDISAnnotations'),
+    dict(type='LoadDISAnnotations', dtype='uint8'),
     dict(type='DISRandomCenterCrop', max_border=30),
     dict(type='DISRandomRotate', prob=0.2, degree=15),
     dict(type='DISColorJitter'),

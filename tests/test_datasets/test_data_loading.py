@@ -289,6 +289,35 @@ def test_annotations_have_a_soft_and_a_hard_field(tmp_path, soft):
     assert results['seg_fields'] == ['gt_seg_map', 'gt_alpha']
 
 
+@pytest.mark.parametrize(
+    'mask',
+    [
+        Image.fromarray(np.array([[0, 64, 127, 128, 200, 255]], np.uint8)),
+        Image.fromarray(np.array([[0, 1, 0, 1, 1, 0]], np.uint8)),  # 1 is foreground
+        Image.fromarray(np.array([[0, 300, 32767, 32768, 60000, 65535]], np.uint16)),
+        Image.fromarray(np.array([[False, True] * 3])),
+    ],
+    ids=['8 bits', 'zero and one', '16 bits', 'boolean'],
+)
+def test_bytes_are_the_floats_rounded(tmp_path, mask):
+    floats = annotate(mask, tmp_path, (1, 6))
+    bytes_ = annotate(mask, tmp_path, (1, 6), dtype='uint8')
+    assert bytes_['gt_alpha'].dtype == np.uint8
+    np.testing.assert_array_equal(bytes_['gt_alpha'], np.rint(floats['gt_alpha'] * 255))
+    np.testing.assert_array_equal(bytes_['gt_seg_map'], floats['gt_seg_map'])
+
+
+def test_full_scale_overrules_for_bytes(tmp_path):
+    labels = np.array([[0, 2, 4]], np.uint8)
+    results = annotate(Image.fromarray(labels), tmp_path, (1, 3), full_scale=4, dtype='uint8')
+    np.testing.assert_array_equal(results['gt_alpha'], [[0, 128, 255]])
+
+
+def test_other_types_are_refused():
+    with pytest.raises(ValueError, match="`dtype` is 'float16', expected 'float32' or 'uint8'"):
+        LoadDISAnnotations(dtype='float16')
+
+
 def test_seg_fields_of_shared_results_do_not_grow(tmp_path, soft):
     shared = []
     path = save(Image.fromarray(soft), tmp_path / 'mask.png')
@@ -354,6 +383,9 @@ def test_edge_is_dilation_minus_erosion():
     np.testing.assert_array_equal(results['gt_edge_map'], expected)
     assert results['gt_edge_map'].dtype == np.float32
     assert results['seg_fields'] == ['gt_alpha', 'gt_edge_map']
+    in_bytes = GenerateDISEdge()({'gt_alpha': np.uint8(alpha * 255)})['gt_edge_map']
+    assert in_bytes.dtype == np.uint8
+    np.testing.assert_array_equal(in_bytes, np.uint8(expected * 255))
 
 
 @pytest.mark.parametrize(('step', 'is_edge'), [(5, False), (6, True)])

@@ -41,6 +41,22 @@ def test_training_sample(tmp_path, write_set):
     assert sample.ori_shape == (40, 56) and sample.img_shape == (24, 32)
 
 
+def test_bytes_in_the_pipeline_give_the_same_sample(tmp_path, write_set):
+    root, samples = write_set(tmp_path), []
+    for dtype in ('float32', 'uint8'):
+        pipeline = [dict(step) for step in TRAIN_PIPELINE]
+        pipeline[1]['dtype'] = dtype
+        np.random.seed(4)
+        samples.append(DIS5KDataset(data_root=root, subset='DIS-VD', pipeline=pipeline)[0])
+    floats, bytes_ = (packed['data_samples'] for packed in samples)
+    assert torch.equal(samples[0]['inputs'], samples[1]['inputs'])
+    for name in ('gt_alpha', 'gt_edge_map'):
+        field = getattr(bytes_, name).data
+        assert field.dtype == torch.float32
+        # rounded twice, by the rotation and by the resizing
+        torch.testing.assert_close(field, getattr(floats, name).data, atol=2.01 / 255, rtol=0)
+
+
 def test_pipeline_repeats_under_numpys_seed(tmp_path, write_set):
     dataset = DIS5KDataset(data_root=write_set(tmp_path), subset='DIS-VD', pipeline=TRAIN_PIPELINE)
     samples = []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from mmdiffdis.datasets.transforms import DISColorJitter
+from mmdiffdis.datasets.transforms import DISColorJitter, photometric
 
 SAME = (1.0, 1.0)
 
@@ -68,6 +68,21 @@ def test_levels_are_those_of_pillow_on_average(image):
     difference = jitter(image, **factors)[1:-1, 1:-1].astype(int)
     difference -= np.array(expected)[1:-1, 1:-1, ::-1]
     assert np.abs(difference).max() <= 3 and abs(difference.mean()) < 0.4
+
+
+@pytest.mark.parametrize('pixels', [1, 48, 80, 10**9])
+def test_strips_leave_no_seams(image, monkeypatch, pixels):
+    factors = {'brightness': 0.83, 'contrast': 1.2, 'color': 0.77, 'sharpness': 2.0}
+    expected = jitter(image, **factors)
+    monkeypatch.setattr(photometric, '_STRIP_PIXELS', pixels)
+    np.testing.assert_array_equal(jitter(image, **factors), expected)
+
+
+def test_the_image_given_is_left_alone_and_may_be_a_mirrored_view(image):
+    before = image.copy()
+    mirrored = jitter(image[:, ::-1], brightness=0.8, sharpness=2.0)
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(mirrored[:, ::-1], jitter(image, brightness=0.8, sharpness=2.0))
 
 
 def test_factors_follow_numpys_seed(image):

@@ -5,10 +5,9 @@ scale = (1024, 1024)
 
 train_pipeline = [
     dict(type='LoadDISImage'),
-    dict(type='LoadDISAnnotations'),
+    dict(type='LoadDISAnnotations', dtype='uint8'),
     dict(type='GenerateDISEdge'),
     dict(type='DISRandomCenterCrop', max_border=30),
-    # Bicubic, as released; backend='cv2' is bilinear and takes a tenth of the time.
     dict(type='DISRandomRotate', prob=0.2, degree=15),
     dict(type='DISColorJitter'),
     dict(type='DISResize', scale=scale, backend='torch'),

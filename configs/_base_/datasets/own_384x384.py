@@ -4,7 +4,7 @@ _base_ = './own_1024x1024.py'
 scale = (384, 384)
 train_pipeline = [
     dict(type='LoadDISImage'),
-    dict(type='LoadDISAnnotations'),
+    dict(type='LoadDISAnnotations', dtype='uint8'),
     dict(type='GenerateDISEdge'),
     dict(type='DISRandomCenterCrop', max_border=30),
     dict(type='DISRandomRotate', prob=0.2, degree=15),

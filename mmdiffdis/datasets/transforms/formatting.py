@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.structures import PixelData
 from mmseg.registry import TRANSFORMS
 from mmseg.structures import SegDataSample
+
+from .loading import SOFT_FIELDS
 
 
 @TRANSFORMS.register_module()
@@ -52,14 +55,15 @@ class PackDISInputs(BaseTransform):
                 '(stock LoadAnnotations reads 255 as "ignore").'
             )
         sample = SegDataSample()
-        for key in ('gt_alpha', 'gt_edge_map'):
+        for key in SOFT_FIELDS:
             if key in results:
-                field = torch.from_numpy(np.ascontiguousarray(results[key], np.float32))
+                field = torch.from_numpy(np.ascontiguousarray(results[key]))
+                field = field / 255 if field.dtype == torch.uint8 else field.float()
                 setattr(sample, key, PixelData(data=field[None]))
         if 'gt_alpha' in results:
             sample.gt_sem_seg = PixelData(data=(sample.gt_alpha.data > 0.5).long())
         sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
-        image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
+        image = np.stack(cv2.split(results['img']))
         return {'inputs': torch.from_numpy(image), 'data_samples': sample}
 
     def __repr__(self) -> str:

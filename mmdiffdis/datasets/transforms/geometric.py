@@ -17,13 +17,11 @@ from mmseg.registry import TRANSFORMS
 from PIL import Image
 from torch.nn.functional import interpolate
 
-_NEAREST = Image.Resampling.NEAREST
-_BILINEAR = Image.Resampling.BILINEAR
-_BICUBIC = Image.Resampling.BICUBIC
+from .loading import SOFT_FIELDS
 
 
-def _is_soft(field: np.ndarray) -> bool:
-    return np.issubdtype(field.dtype, np.floating)
+def _is_soft(name: str, field: np.ndarray) -> bool:
+    return name in SOFT_FIELDS or np.issubdtype(field.dtype, np.floating)
 
 
 @TRANSFORMS.register_module()
@@ -37,11 +35,13 @@ class DISResize(Resize):
         scale_factor: factor(s) instead of ``scale``.
         keep_ratio: whether ``scale`` is a bound instead of the exact size.
         backend: ``'pillow'``, or ``'torch'``: the same filter, several times as fast, with other
-            roundings (up to one grey level of an image).
+            roundings (up to one grey level).
 
     Raises:
         ValueError: if there is no such backend.
     """
+
+    backends = ('pillow', 'torch')
 
     def __init__(
         self,
@@ -50,13 +50,9 @@ class DISResize(Resize):
         keep_ratio: bool = False,
         backend: Literal['pillow', 'torch'] = 'pillow',
     ) -> None:
-        super().__init__(
-            scale,
-            scale_factor,
-            keep_ratio,
-            backend=_known_backend(backend, ('pillow', 'torch')),
-            interpolation='bilinear',
-        )
+        if backend not in self.backends:
+            raise ValueError(f"`backend` is '{backend}', expected one of {list(self.backends)}.")
+        super().__init__(scale, scale_factor, keep_ratio, backend=backend, interpolation='bilinear')
 
     def _resize_img(self, results: dict) -> None:
         if self.backend == 'pillow':
@@ -72,16 +68,37 @@ class DISResize(Resize):
         results['keep_ratio'] = self.keep_ratio
 
     def _resize_seg(self, results: dict) -> None:
-        height, width = results['img_shape']
-        for key in results.get('seg_fields', []):
-            field = results.get(key)
-            if field is None:
-                continue
-            if self.backend == 'torch' and _is_soft(field):
-                results[key] = _resize_with_torch(field, (width, height))
-            else:
-                how = _BILINEAR if _is_soft(field) else _NEAREST
-                results[key] = np.array(Image.fromarray(field).resize((width, height), how))
+        size = results['img_shape'][::-1]
+        fields = {name: results[name] for name in results.get('seg_fields', []) if name in results}
+        soft = {name: field for name, field in fields.items() if _is_soft(name, field)}
+        if self.backend == 'torch':
+            results.update(_resize_together_with_torch(soft, size))
+            fields = {name: field for name, field in fields.items() if name not in soft}
+        for name, field in fields.items():
+            if name in soft:
+                field = Image.fromarray(field).resize(size, Image.Resampling.BILINEAR)
+                results[name] = np.array(field)
+            else:  # as Pillow's
+                results[name] = cv2.resize(field, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _resize_together_with_torch(
+    fields: dict[str, np.ndarray], size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Fields [H, W] at the size (width, height).
+
+    Those of 8 bits as channels of one picture: torch makes one of any other number of channels.
+    """
+    bytes_ = [name for name, field in fields.items() if field.dtype == np.uint8]
+    resized = {}
+    for start in range(0, len(bytes_), 3):
+        names = bytes_[start : start + 3]
+        channels = [fields[name] for name in (names * 3)[:3]]
+        picture = _resize_with_torch(cv2.merge(channels), size)
+        resized |= {name: picture[..., index] for index, name in enumerate(names)}
+    for name in fields.keys() - resized.keys():
+        resized[name] = _resize_with_torch(fields[name], size)
+    return resized
 
 
 def _resize_with_torch(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -92,12 +109,6 @@ def _resize_with_torch(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     image = interpolate(image[None], size[::-1], mode='bilinear', antialias=True)[0]
     image = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     return image if array.ndim == 3 else image[..., 0]
-
-
-def _known_backend(backend: str, known: tuple[str, ...]) -> str:
-    if backend not in known:
-        raise ValueError(f"`backend` is '{backend}', expected one of {list(known)}.")
-    return backend
 
 
 @TRANSFORMS.register_module()
@@ -139,34 +150,28 @@ class DISRandomCenterCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class DISRandomRotate(BaseTransform):
-    """Rotate about the centre, size unchanged, black corners: image bicubic, soft fields bilinear.
+    """Rotate about the centre, size unchanged, black corners: image and soft fields bilinear.
 
     mmseg's RandomRotate resamples every annotation by nearest neighbour and fills corners with one
-    value for all, which breaks soft masks.
+    value for all, which breaks soft masks. (DiffDIS' released training is bicubic throughout, which
+    takes six times as long and overshoots a mask's range; of pictures that are halved or more
+    afterwards, hardly a difference remains.)
 
     Args:
         prob: how often.
         degree: angle is uniform in [-degree, degree].
-        backend: ``'pillow'``, or ``'cv2'``: several times as fast, images bilinear too. Where they
-            are halved or more afterwards, hardly a difference remains.
 
     Raises:
-        ValueError: for what is no probability, no angle or no backend.
+        ValueError: for what is no probability or no angle.
     """
 
-    def __init__(
-        self,
-        prob: float = 0.2,
-        degree: float = 15,
-        backend: Literal['pillow', 'cv2'] = 'pillow',
-    ) -> None:
+    def __init__(self, prob: float = 0.2, degree: float = 15) -> None:
         if not 0 <= prob <= 1:
             raise ValueError(f'`prob` is {prob}, expected a probability in [0, 1].')
         if degree <= 0:
             raise ValueError(f'`degree` is {degree}, expected a positive angle.')
         self.prob = prob
         self.degree = degree
-        self.backend = _known_backend(backend, ('pillow', 'cv2'))
 
     @cache_randomness
     def _draw(self) -> float | None:
@@ -179,27 +184,18 @@ class DISRandomRotate(BaseTransform):
         angle = self._draw()
         if angle is None:
             return results
-        rotate = _rotate_with_cv2 if self.backend == 'cv2' else _rotate_with_pillow
-        results['img'] = rotate(results['img'], angle, _BICUBIC)
-        for key in results.get('seg_fields', []):
-            how = _BILINEAR if _is_soft(results[key]) else _NEAREST
-            results[key] = rotate(results[key], angle, how)
+        for name in ('img', *results.get('seg_fields', [])):
+            soft = name == 'img' or _is_soft(name, results[name])
+            how = cv2.INTER_LINEAR if soft else cv2.INTER_NEAREST
+            results[name] = _rotate(results[name], angle, how)
         return results
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(prob={self.prob}, degree={self.degree}, '
-            f"backend='{self.backend}')"
-        )
+        return f'{type(self).__name__}(prob={self.prob}, degree={self.degree})'
 
 
-def _rotate_with_pillow(array: np.ndarray, angle: float, how: Image.Resampling) -> np.ndarray:
-    return np.array(Image.fromarray(array).rotate(angle, how))
-
-
-def _rotate_with_cv2(array: np.ndarray, angle: float, how: Image.Resampling) -> np.ndarray:
-    flags = cv2.INTER_NEAREST if how == _NEAREST else cv2.INTER_LINEAR
+def _rotate(array: np.ndarray, angle: float, how: int) -> np.ndarray:
     height, width = array.shape[:2]
-    # Pillow counts from a pixel's corner, OpenCV from its centre
+    # about the middle of the picture; pixels' centres are at whole numbers
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
-    return cv2.warpAffine(array, matrix, (width, height), flags=flags)
+    return cv2.warpAffine(array, matrix, (width, height), flags=how)

@@ -1,5 +1,7 @@
 """Colour augmentation."""
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -11,6 +13,7 @@ _LUMA = (0.114, 0.587, 0.299)
 # Added before OpenCV rounds: Pillow cuts off fractions, four times one after another. (Not 0.5,
 # for whole numbers must stay what they are.)
 _FLOOR = -0.499
+_STRIP_PIXELS = 2**16
 
 
 @TRANSFORMS.register_module()
@@ -52,21 +55,47 @@ class DISColorJitter(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Enhance ``results['img']`` (uint8 BGR)."""
         brightness, contrast, color, sharpness = self._draw()
-        image = np.ascontiguousarray(results['img'])  # OpenCV takes longer on views than to copy
-        image = cv2.convertScaleAbs(image, alpha=brightness, beta=_FLOOR)
+        image = results['img']
+        total = 0.0
+        for rows, _ in _strips(image):
+            strip = _brighten(image[rows], brightness)
+            total += cv2.sumElems(cv2.cvtColor(strip, cv2.COLOR_BGR2GRAY))[0]
         # Pillow's contrast pivots on the rounded mean of the grey image
-        mean = round(cv2.mean(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))[0])
-        image = cv2.addWeighted(image, contrast, image, 0, (1 - contrast) * mean + _FLOOR)
-        to_grey = np.tile(_LUMA, (3, 1))
-        matrix = color * np.eye(3) + (1 - color) * to_grey
-        image = cv2.transform(image, np.column_stack([matrix, [_FLOOR] * 3]))
+        pivot = (1 - contrast) * round(total / (image.size // 3)) + _FLOOR
+        matrix = color * np.eye(3) + (1 - color) * np.tile(_LUMA, (3, 1))
+        matrix = np.column_stack([matrix, [_FLOOR] * 3])
         # Pillow's smooth image is 1/13 of (1 1 1, 1 5 1, 1 1 1): 9/13 of the mean of 3x3 pixels
         # and 4/13 of the pixel
         own, mean_of_9 = sharpness + (1 - sharpness) * 4 / 13, (1 - sharpness) * 9 / 13
-        blurred = cv2.blur(image, (3, 3))
-        results['img'] = cv2.addWeighted(image, own, blurred, mean_of_9, _FLOOR)
+        enhanced = np.empty(image.shape, np.uint8)
+        for rows, wider in _strips(image):
+            strip = _brighten(image[wider], brightness)
+            strip = cv2.addWeighted(strip, contrast, strip, 0, pivot)
+            strip = cv2.transform(strip, matrix)
+            inner = slice(rows.start - wider.start, rows.stop - wider.start)
+            blurred = cv2.blur(strip, (3, 3))[inner]
+            cv2.addWeighted(strip[inner], own, blurred, mean_of_9, _FLOOR, enhanced[rows])
+        results['img'] = enhanced
         return results
 
     def __repr__(self) -> str:
         ranges = ', '.join(f'{name}={bounds}' for name, bounds in self.ranges.items())
         return f'{type(self).__name__}({ranges})'
+
+
+def _brighten(image: np.ndarray, factor: float) -> np.ndarray:
+    # OpenCV takes longer on views than to copy
+    return cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=factor, beta=_FLOOR)
+
+
+def _strips(image: np.ndarray) -> Iterator[tuple[slice, slice]]:
+    """Rows of an image part by part, and the same with a neighbour above and below.
+
+    A part of each step's result is at hand in a core's cache for the next one; the whole of a
+    photograph would be put into memory and fetched again.
+    """
+    height, width = image.shape[:2]
+    step = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        yield slice(top, bottom), slice(max(top - 1, 0), min(bottom + 1, height))
