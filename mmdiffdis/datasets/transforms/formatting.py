@@ -63,8 +63,11 @@ class PackDISInputs(BaseTransform):
         if 'gt_alpha' in results:
             sample.gt_sem_seg = PixelData(data=(sample.gt_alpha.data > 0.5).long())
         sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
-        image = np.stack(cv2.split(results['img']))
-        return {'inputs': torch.from_numpy(image), 'data_samples': sample}
+        image = np.ascontiguousarray(results['img'])
+        planes = np.empty((3, *image.shape[:2]), np.uint8)
+        for channel, plane in enumerate(planes):  # several times as fast as numpy's copy
+            cv2.extractChannel(image, channel, plane)
+        return {'inputs': torch.from_numpy(planes), 'data_samples': sample}
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(meta_keys={self.meta_keys})'

@@ -105,10 +105,10 @@ def _resize_with_torch(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An image [H, W, 3] or a field [H, W] at the size (width, height)."""
     if min(array.strides) < 0:  # a mirrored view, which torch does not take
         array = np.ascontiguousarray(array)
-    image = torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1)
-    image = interpolate(image[None], size[::-1], mode='bilinear', antialias=True)[0]
-    image = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-    return image if array.ndim == 3 else image[..., 0]
+    # a batch from the start: torch then knows that channels come last, and leaves them there
+    batch = torch.from_numpy(np.atleast_3d(array)[None]).permute(0, 3, 1, 2)
+    batch = interpolate(batch, size[::-1], mode='bilinear', antialias=True)
+    return batch.permute(0, 2, 3, 1).contiguous().numpy().reshape(*size[::-1], *array.shape[2:])
 
 
 @TRANSFORMS.register_module()
