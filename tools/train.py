@@ -159,6 +159,12 @@ def main() -> None:
             raise ValueError(
                 'AmpOptimWrapper needs a GPU, and there is none; --amp trains in bfloat16 on a CPU.'
             )
+        hooks = [*config.get('default_hooks', {}).values(), *config.get('custom_hooks', [])]
+        if 'runner_type' in config and any(hook and hook['type'] == 'EMAHook' for hook in hooks):
+            raise ValueError(
+                f'EMAHook does not resume under {config.runner_type}, which loads before the hook '
+                'has made its copy of the weights: train without EMA, or without `strategy`.'
+            )
         # A strategy, such as FSDP, brings a runner of its own.
         build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
         runner = build(config)

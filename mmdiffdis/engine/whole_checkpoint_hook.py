@@ -61,6 +61,7 @@ class WholeCheckpointHook(CheckpointHook):
     def __init__(self, **kwargs):
         super().__init__(**{'backend_args': dict(backend=BACKEND), **kwargs})
         self._obsolete: list[str] = []
+        self._position: dict[str, int] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Remove what a killed process had begun to write."""
@@ -80,7 +81,8 @@ class WholeCheckpointHook(CheckpointHook):
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse weights that are not finite."""
+        """Refuse weights that are not finite; write down where the training stands."""
+        checkpoint.get('meta', {}).update(self._position)
         for name, value in checkpoint.get('state_dict', {}).items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise CheckpointError(
@@ -90,7 +92,10 @@ class WholeCheckpointHook(CheckpointHook):
                 )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        # MMEngine's FlexibleRunner counts one too many after a validation.
+        self._position = {'epoch' if self.by_epoch else 'iter': step}
         super()._save_checkpoint_with_step(runner, step, meta)
+        self._position = {}
         self._remove_obsolete()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:

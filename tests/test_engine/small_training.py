@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.registry import DefaultScope
+from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from mmseg.registry import HOOKS, MODELS, OPTIM_WRAPPERS
@@ -115,7 +115,7 @@ def build_runner(config: Config) -> Runner:
     """A runner beside others in one process."""
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, SegLocalVisualizer):
         manager._instance_dict.clear()  # found by name: the time in seconds, or a fixed one
-    return Runner.from_cfg(config)
+    return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
 
 
 @MODELS.register_module(force=True)

@@ -472,7 +472,7 @@ def test_compiled_training(config, monkeypatch):
     assert 'Model has been "compiled"' in log_of(config.parent / 'run')
 
 
-def test_strategies_have_a_runner_of_their_own(config, monkeypatch):
+def test_strategies_have_a_runner_of_their_own(config, monkeypatch, capsys):
     config.write_text(
         CONFIG
         + "env_cfg = dict()\nrunner_type = 'FlexibleRunner'\n"
@@ -480,3 +480,5 @@ def test_strategies_have_a_runner_of_their_own(config, monkeypatch):
     )
     train(monkeypatch, config, '--work-dir', 'run')
     assert Path('run/iter_2.pth').is_file()
+    message = error_of(monkeypatch, capsys, config, '--with', 'ema')
+    assert 'EMAHook does not resume under FlexibleRunner' in message and 'without EMA' in message
