@@ -13,6 +13,8 @@ TRUTHS = {
     'mask': ('gt_alpha', 'LoadDISAnnotations'),
     'edge': ('gt_edge_map', 'GenerateDISEdge'),
 }
+# Their names, in samples and in pipelines, where they are no labels, whatever their type.
+SOFT_FIELDS = tuple(field for field, _ in TRUTHS.values())
 
 # Bilinear resizing in half precision leaves [0, 1] by about one rounding step; logits leave it by
 # far.

@@ -142,6 +142,20 @@ def set_mixed_precision(config: Config) -> None:
     wrapper.setdefault('dtype', 'bfloat16' if bfloat16 else 'float16')
 
 
+def check_strategy(config: Config) -> None:
+    """Returns if what `config` combines with a runner of strategies can be resumed.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    hooks = [*config.get('default_hooks', {}).values(), *config.get('custom_hooks', [])]
+    if 'runner_type' in config and any(hook and hook['type'] == 'EMAHook' for hook in hooks):
+        raise ValueError(
+            f'EMAHook does not resume under {config.runner_type}, which loads before the hook '
+            'has made its copy of the weights: train without EMA, or without `strategy`.'
+        )
+
+
 def main() -> None:
     """Trains as the command line says."""
     args = parse_args()
@@ -159,12 +173,7 @@ def main() -> None:
             raise ValueError(
                 'AmpOptimWrapper needs a GPU, and there is none; --amp trains in bfloat16 on a CPU.'
             )
-        hooks = [*config.get('default_hooks', {}).values(), *config.get('custom_hooks', [])]
-        if 'runner_type' in config and any(hook and hook['type'] == 'EMAHook' for hook in hooks):
-            raise ValueError(
-                f'EMAHook does not resume under {config.runner_type}, which loads before the hook '
-                'has made its copy of the weights: train without EMA, or without `strategy`.'
-            )
+        check_strategy(config)
         # A strategy, such as FSDP, brings a runner of its own.
         build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
         runner = build(config)

@@ -8,6 +8,8 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ..structures import SOFT_FIELDS
+
 
 def stretch(x: Tensor) -> Tensor:
     """`x` shifted and scaled to [0, 1] by its own minimum and maximum; a constant is clipped."""
@@ -130,7 +132,7 @@ class DISDataPreProcessor(BaseDataPreprocessor):
 
     def _mix(self, inputs: Tensor, samples: list) -> Tensor:
         """Stretches and mixes the truths in `samples` (in place), and the images with them."""
-        names = [name for name in ('gt_alpha', 'gt_edge_map') if name in samples[0]]
+        names = [name for name in SOFT_FIELDS if name in samples[0]]
         truths = [torch.stack([sample.get(name).data for sample in samples]) for name in names]
         if self.min_max:
             truths = [torch.stack([stretch(truth) for truth in batch]) for batch in truths]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..structures import image_key, set_prediction, stack_truth, to_original_size
+from ..structures import SOFT_FIELDS, image_key, set_prediction, stack_truth, to_original_size
 from .adaptation import add_lora, freeze
 from .data_preprocessor import stretch
 from .noise import per_image_noise
@@ -370,7 +370,7 @@ class DiffusionSegmentor(BaseSegmentor):
     def _resize_truths(sample: SegDataSample, size: Sequence[int]) -> SegDataSample:
         """A sample with the truths of another, [1, H, W], at H x W = `size`, antialiased."""
         resized = SegDataSample()
-        for name in ('gt_alpha', 'gt_edge_map'):
+        for name in SOFT_FIELDS:
             if name in sample:
                 truth = sample.get(name).data[None].float()
                 truth = F.interpolate(truth, tuple(size), mode='bilinear', antialias=True)[0]

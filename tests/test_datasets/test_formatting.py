@@ -77,6 +77,15 @@ def test_hard_label_follows_the_soft_mask_not_the_label_map():
     assert PackDISInputs()(results)['data_samples'].gt_sem_seg.data.tolist() == [[[0, 1]]]
 
 
+@pytest.mark.parametrize(('channels', 'dtype'), [(3, np.uint8), (4, np.uint8), (3, np.float32)])
+def test_images_keep_their_channels_and_type(channels, dtype):
+    """Also those that another pipeline made, and mirrored views."""
+    image = (np.arange(6 * 5 * channels).reshape(6, 5, channels) / 2).astype(dtype)[:, ::-1]
+    inputs = PackDISInputs()({'img': image})['inputs']
+    np.testing.assert_array_equal(inputs.numpy(), image.transpose(2, 0, 1))
+    assert inputs.numpy().dtype == dtype
+
+
 def test_without_truth_only_meta_information(tmp_path):
     results = {'img': np.zeros((2, 2, 3), np.uint8), 'img_path': 'a.png', 'stem': 'a'}
     sample = PackDISInputs()(results)['data_samples']

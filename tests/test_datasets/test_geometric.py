@@ -155,7 +155,7 @@ def test_rotation_fills_corners_with_black_and_moves_all_fields(results):
     assert not np.array_equal(rotated['gt_alpha'], before)
     assert rotated['gt_alpha'].min() >= 0 and rotated['gt_alpha'].max() <= 1
     assert rotated['gt_alpha'][0, 0] == 0 and rotated['img'][0, 0].max() == 0
-    assert_aligned(rotated, tolerance=0.25)  # bicubic image, bilinear mask
+    assert_aligned(rotated, tolerance=0.25)
 
 
 def test_rotation_is_pillows_by_the_drawn_angle(results):

@@ -26,8 +26,6 @@ from mmdiffdis.datasets.synthetic.strokes import (
     spline,
 )
 
-CLI = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'synthetic_dis.py'
-
 
 def files_of(root: Path) -> dict[str, bytes]:
     return {

@@ -17,7 +17,6 @@ from stable_diffusion_folder import FAULTS, UNET, VAE, edit_json, edit_weights
 from mmdiffdis.apis import DISInferencer
 from mmdiffdis.checkpoints.loading import TRUST_VARIABLE
 
-TOOLS = Path(__file__).parents[2] / 'tools'
 SEED = 2000  # of the golden numbers' case b
 
 CONFIG = """

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, load_tool, tiny_config, training_config
+from conftest import load_tool, tiny_config, training_config
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS, MODELS
 from safetensors.torch import load_file, save_file
 from test_train import train
 
-TOOL = ROOT / 'tools/dataset_converters/encode_latents.py'
 tool = load_tool('dataset_converters/encode_latents.py')
 
 
@@ -96,7 +95,7 @@ def test_latents_are_never_mixed(config, tiny):
 def test_parameters_are_not_listed(config, capfd):
     path = config()
     arguments = [path, '--out', 'latents.safetensors', '--workers', '0']
-    subprocess.run([sys.executable, TOOL, *arguments], check=True)
+    subprocess.run([sys.executable, tool.__file__, *arguments], check=True)
     shown = capfd.readouterr()
     assert 'latents.safetensors' in shown.out and 'conv_in' not in shown.out + shown.err
 

@@ -9,7 +9,6 @@ import pytest
 from conftest import ROOT, load_tool
 from mmengine.config import Config
 
-TOOL = ROOT / 'tools/analysis_tools/run_ablation.py'
 tool = load_tool('analysis_tools/run_ablation.py')
 
 PROTOCOL = dict(protocol='diffdis', quantise=True, min_max=True, binarise=0.5)
@@ -177,7 +176,7 @@ def test_mistakes_end_in_one_line_before_anything_runs(tools, configs, tmp_path)
 
 
 def test_a_small_segmentor_is_really_trained_and_scored(stock_config, tmp_path, monkeypatch):
-    monkeypatch.setenv('PYTHONPATH', str(TOOL.parents[2]))
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
     config = stock_config(1)
     assert tool.main([str(config), '--work-dir', str(tmp_path / 'work')]) == 0
     folder = tmp_path / 'work' / 'fcn_1' / 'seed0'

@@ -10,7 +10,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import TRANSFORMS
 from mmseg.structures import SegDataSample
 
-from .loading import SOFT_FIELDS
+from ...structures import SOFT_FIELDS
 
 
 @TRANSFORMS.register_module()
@@ -64,7 +64,7 @@ class PackDISInputs(BaseTransform):
             sample.gt_sem_seg = PixelData(data=(sample.gt_alpha.data > 0.5).long())
         sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
         image = np.ascontiguousarray(results['img'])
-        planes = np.empty((3, *image.shape[:2]), np.uint8)
+        planes = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
         for channel, plane in enumerate(planes):  # several times as fast as numpy's copy
             cv2.extractChannel(image, channel, plane)
         return {'inputs': torch.from_numpy(planes), 'data_samples': sample}

@@ -17,7 +17,7 @@ from mmseg.registry import TRANSFORMS
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from .loading import SOFT_FIELDS
+from ...structures import SOFT_FIELDS
 
 
 def _is_soft(name: str, field: np.ndarray) -> bool:
@@ -41,8 +41,6 @@ class DISResize(Resize):
         ValueError: if there is no such backend.
     """
 
-    backends = ('pillow', 'torch')
-
     def __init__(
         self,
         scale: int | tuple[int, int] | None = None,
@@ -50,8 +48,8 @@ class DISResize(Resize):
         keep_ratio: bool = False,
         backend: Literal['pillow', 'torch'] = 'pillow',
     ) -> None:
-        if backend not in self.backends:
-            raise ValueError(f"`backend` is '{backend}', expected one of {list(self.backends)}.")
+        if backend not in ('pillow', 'torch'):
+            raise ValueError(f"`backend` is '{backend}', expected one of ['pillow', 'torch'].")
         super().__init__(scale, scale_factor, keep_ratio, backend=backend, interpolation='bilinear')
 
     def _resize_img(self, results: dict) -> None:
@@ -69,7 +67,8 @@ class DISResize(Resize):
 
     def _resize_seg(self, results: dict) -> None:
         size = results['img_shape'][::-1]
-        fields = {name: results[name] for name in results.get('seg_fields', []) if name in results}
+        names = [name for name in results.get('seg_fields', []) if results.get(name) is not None]
+        fields = {name: results[name] for name in names}
         soft = {name: field for name, field in fields.items() if _is_soft(name, field)}
         if self.backend == 'torch':
             results.update(_resize_together_with_torch(soft, size))
@@ -87,17 +86,14 @@ def _resize_together_with_torch(
 ) -> dict[str, np.ndarray]:
     """Fields [H, W] at the size (width, height).
 
-    Those of 8 bits as channels of one picture: torch makes one of any other number of channels.
+    Those of 8 bits as the channels of one picture of three, which torch is fastest with.
     """
-    bytes_ = [name for name, field in fields.items() if field.dtype == np.uint8]
-    resized = {}
-    for start in range(0, len(bytes_), 3):
-        names = bytes_[start : start + 3]
-        channels = [fields[name] for name in (names * 3)[:3]]
-        picture = _resize_with_torch(cv2.merge(channels), size)
-        resized |= {name: picture[..., index] for index, name in enumerate(names)}
-    for name in fields.keys() - resized.keys():
-        resized[name] = _resize_with_torch(fields[name], size)
+    floats = {name: field for name, field in fields.items() if field.dtype != np.uint8}
+    resized = {name: _resize_with_torch(field, size) for name, field in floats.items()}
+    names = [name for name in fields if name not in floats]
+    if names:  # one or two
+        picture = cv2.merge([fields[name] for name in (names * 3)[:3]])
+        resized |= zip(names, np.moveaxis(_resize_with_torch(picture, size), 2, 0), strict=False)
     return resized
 
 

@@ -22,8 +22,6 @@ _GREY_TOLERANCE = 40
 # Lossless masks whose largest value is this small hold class indices, not grey levels.
 _LARGEST_CLASS_INDEX = 15
 _LOSSY_FORMATS = ('JPEG', 'MPO', 'WEBP')
-# What of a pipeline's `seg_fields` is no label: float32 in [0, 1] or uint8 in [0, 255].
-SOFT_FIELDS = ('gt_alpha', 'gt_edge_map')
 
 
 # Larger pictures are refused; Pillow's own limit, about a third of this, is a guard for web servers
