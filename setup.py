@@ -32,6 +32,7 @@ setup(
         'regex',
         'diffusers>=0.35,<1',
         'safetensors>=0.4.3',
+        'kornia_rs>=0.2,<1',  # decodes PNG in half of OpenCV's and Pillow's time or less
         'numpy>=1.26',
         'scipy',
         'pillow',

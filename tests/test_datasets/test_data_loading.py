@@ -7,7 +7,8 @@ from PIL import Image
 
 from mmdiffdis.datasets.transforms import GenerateDISEdge, LoadDISAnnotations, LoadDISImage, loading
 from mmdiffdis.datasets.transforms.loading import (
-    _is_plain,
+    _decode_plain_png,
+    _is_plain_jpeg,
     read_bgr,
     read_image,
     read_rgb,
@@ -128,14 +129,26 @@ def test_truncated_file_is_named(tmp_path, suffix):
 
 @pytest.mark.parametrize('keep', [0.3, 0.98])
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
-def test_opencv_decodes_no_truncated_files(tmp_path, suffix, keep):
+def test_fast_decoders_fill_up_no_truncated_files(tmp_path, suffix, keep):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     path = tmp_path / f'half.{suffix}'
     save(Image.fromarray(noise), path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(ValueError, match=rf'half\.{suffix}'):
-        read_bgr(str(path))
+    for read in (read_bgr, read_image):
+        with pytest.raises(ValueError, match=rf'half\.{suffix}'):
+            read(str(path))
+
+
+def test_png_of_a_wrong_checksum_is_named(tmp_path):
+    path = tmp_path / 'flipped.png'
+    save(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    for read in (read_bgr, read_image):
+        with pytest.raises(ValueError, match=r'flipped\.png'):
+            read(str(path))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +156,7 @@ def test_opencv_decodes_no_truncated_files(tmp_path, suffix, keep):
     [
         ('a.jpg', {'quality': 90}, True),
         ('a.jpg', {'quality': 90, 'subsampling': 0, 'progressive': True}, True),
-        ('a.png', {}, True),
+        ('a.png', {}, False),
         ('a.webp', {}, False),
         ('a.bmp', {}, False),
     ],
@@ -152,10 +165,43 @@ def test_what_opencv_decodes_is_what_pillow_decodes(tmp_path, name, options, pla
     noise = np.random.default_rng(0).integers(0, 255, (37, 53, 3), np.uint8)
     path = save(Image.fromarray(noise), tmp_path / name, **options)
     image = Image.open(path)
-    assert _is_plain(image, (tmp_path / name).read_bytes()) is plain
+    assert _is_plain_jpeg(image, (tmp_path / name).read_bytes()) is plain
     expected = np.array(image.convert('RGB'))[..., ::-1]
     np.testing.assert_allclose(read_bgr(path).astype(int), expected, atol=1)
     np.testing.assert_array_equal(read_rgb(path)[..., ::-1], read_bgr(path))
+
+
+@pytest.mark.parametrize(
+    ('mode', 'options', 'plain'),
+    [
+        ('RGB', {}, True),
+        ('L', {}, True),
+        ('L', {'compress_level': 0}, True),
+        ('L', {'bits': 4}, False),
+        ('L', {'transparency': 7}, False),
+        ('RGB', {'transparency': (1, 2, 3)}, False),
+        ('RGBA', {}, False),
+        ('LA', {}, False),
+        ('P', {}, False),
+        ('1', {}, False),
+        ('I;16', {}, False),
+    ],
+)
+@pytest.mark.parametrize('size', [(53, 37), (1, 1), (1, 9)])
+def test_plain_pngs_have_the_pixels_that_pillow_decodes(tmp_path, mode, options, plain, size):
+    noise = np.random.default_rng(0).integers(0, 255, (*size[::-1], 4), np.uint8)
+    picture = Image.fromarray(noise, 'RGBA')
+    picture = picture.convert('L').convert(mode) if mode == 'I;16' else picture.convert(mode)
+    path = save(picture, tmp_path / 'a.png', **options)
+    with Image.open(path) as opened:
+        pixels = _decode_plain_png(opened, (tmp_path / 'a.png').read_bytes())
+        assert (pixels is not None) is plain
+        if plain:
+            np.testing.assert_array_equal(pixels, np.array(opened))
+            np.testing.assert_array_equal(read_rgb(path), np.array(opened.convert('RGB')))
+        read = read_image(path)
+        assert (read.mode, read.format) == (opened.mode, 'PNG')
+        np.testing.assert_array_equal(np.array(read), np.array(opened))
 
 
 def test_orientation_behind_the_pixels_of_a_png(tmp_path, picture):

@@ -2,10 +2,11 @@
 """Images per second that one core prepares for training: the released loader's recipe and ours.
 
     python tools/benchmarks/loading.py [--widths 2048 3000 4096] [--images 2] [--draws 20]
-        [--repeats 3] [--out FILE.json]
+        [--repeats 3] [--data DIR ...] [--out FILE.json]
 
 Draws images and masks of 3:2 into a temporary folder, as JPEG with a PNG mask (DIS5K's way) and as
-PNG, and takes them from the file to 1024x1024 in two ways, by turns in one process with one thread:
+PNG, or takes --data, and brings them from the file to 1024x1024 in two ways, by turns in one
+process with one thread:
 
 * the recipe of DiffDIS' released loader, in Pillow and numpy: mirror, crop, rotate, change colours,
   resize. Its edges come from files that a script made beforehand; here they are made on the fly,
@@ -201,15 +202,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--images', type=int, default=2, metavar='N', help='per width and format')
     parser.add_argument('--draws', type=int, default=20, metavar='N', help='augmentations of them')
     parser.add_argument('--repeats', type=int, default=3, metavar='N', help='of each')
+    parser.add_argument(
+        '--data', nargs='+', type=Path, metavar='DIR', help='folders of im/ and gt/ instead'
+    )
     parser.add_argument('--out', type=Path, metavar='FILE.json')
     args = parser.parse_args(argv)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     init_default_scope('mmseg')
     pipeline = Compose(Config.fromfile(CONFIG).train_pipeline)
-    results = {}
+    results = {
+        str(folder): compare(folder, pipeline, args.draws, args.repeats)
+        for folder in args.data or ()
+    }
     with tempfile.TemporaryDirectory() as folder:
-        for width in args.widths:
+        for width in () if args.data else args.widths:
             root = Path(folder) / str(width)
             write_pairs(root, width, args.images)
             for kind in FORMATS:
