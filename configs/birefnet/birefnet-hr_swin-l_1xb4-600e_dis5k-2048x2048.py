@@ -5,7 +5,7 @@ scale = (2048, 2048)
 train_pipeline = [
     dict(type='LoadDISImage'),
     dict(type='LoadDISAnnotations', dtype='uint8'),
-    dict(type='DISResize', scale=scale, backend='torch'),
+    dict(type='DISResize', scale=scale, backend='cv2'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='DISRandomRotate', prob=0.2, degree=15),
     dict(type='DISColorJitter'),
@@ -14,7 +14,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadDISImage'),
-    dict(type='DISResize', scale=scale),
+    dict(type='DISResize', scale=scale, backend='cv2'),
     dict(type='LoadDISAnnotations'),
     dict(type='PackDISInputs'),
 ]
@@ -24,7 +24,11 @@ tta_pipeline = [
         type='TestTimeAug',
         transforms=[
             [
-                dict(type='DISResize', scale=(int(scale[0] * ratio), int(scale[1] * ratio)))
+                dict(
+                    type='DISResize',
+                    scale=(int(scale[0] * ratio), int(scale[1] * ratio)),
+                    backend='cv2',
+                )
                 for ratio in (0.75, 1.0, 1.25)
             ],
             [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],

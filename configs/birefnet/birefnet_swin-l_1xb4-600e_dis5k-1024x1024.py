@@ -1,14 +1,14 @@
 # As released for DIS5K: AdamW, 1e-4 * sqrt(batch size / 4), constant, 600 epochs.
 _base_ = [
     '../_base_/models/birefnet.py',
-    '../_base_/datasets/dis5k_1024x1024.py',
+    '../_base_/datasets/dis5k_opencv_1024x1024.py',
     '../_base_/default_runtime.py',
 ]
 
 train_pipeline = [
     dict(type='LoadDISImage'),
     dict(type='LoadDISAnnotations', dtype='uint8'),
-    dict(type='DISResize', scale=_base_.scale, backend='torch'),
+    dict(type='DISResize', scale=_base_.scale, backend='cv2'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='DISRandomRotate', prob=0.2, degree=15),
     dict(type='DISColorJitter'),

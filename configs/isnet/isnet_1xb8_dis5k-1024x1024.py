@@ -2,7 +2,7 @@
 # stage, isnet_gt-encoder_1xb8_dis5k-1024x1024.py, has to be trained before.
 _base_ = [
     '../_base_/models/isnet.py',
-    '../_base_/datasets/dis5k_1024x1024.py',
+    '../_base_/datasets/dis5k_opencv_1024x1024.py',
     '../_base_/default_runtime.py',
 ]
 
@@ -17,7 +17,7 @@ model = dict(
 train_pipeline = [
     dict(type='LoadDISImage'),
     dict(type='LoadDISAnnotations'),
-    dict(type='DISResize', scale=_base_.scale),
+    dict(type='DISResize', scale=_base_.scale, backend='cv2'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDISInputs'),
 ]

@@ -5,4 +5,4 @@ _base_ = [
     '../_base_/schedules/schedule_1k2.py',
 ]
 
-model = dict(data_preprocessor=dict(size=_base_.scale), width=8)
+model = dict(width=8)

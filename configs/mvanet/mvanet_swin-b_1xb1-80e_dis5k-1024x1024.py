@@ -1,4 +1,4 @@
-# As released: single images, Adam, half precision on a GPU (--amp), decaying from the 60th epoch on.
+# As released: single images, Adam, half precision on a GPU (--amp), decaying after the 60th epoch.
 _base_ = [
     '../_base_/models/mvanet_swin-b.py',
     '../_base_/datasets/dis5k_1024x1024.py',
@@ -32,7 +32,8 @@ tta_pipeline = [
 tta_model = dict(min_max=False)
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-5))
-param_scheduler = dict(type='ExponentialLR', gamma=0.9, begin=60)
+# The factor of the epoch at which it begins is 1: the 61st is the first of a lower rate.
+param_scheduler = dict(type='ExponentialLR', gamma=0.9, begin=59)
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=80, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -78,9 +78,18 @@ class DISBaseline(BaseSegmentor):
         """Losses of images [B, 3, H, W].
 
         Raises:
-            ValueError: a sample lacks a truth.
+            ValueError: a sample lacks a truth, or has one of another size than the images.
         """
         truths = {name: stack_truth(name, data_samples) for name in self.TRUTHS}
+        size = tuple(inputs.shape[-2:])
+        for name, truth in truths.items():
+            if truth.shape[-2:] != size:
+                raise ValueError(
+                    f'images of {size} with a true {name} of {tuple(truth.shape[-2:])}: expected '
+                    'one size. A preprocessor that pads does not pad the truths: let the pipeline '
+                    'resize to what is wanted, and set data_preprocessor.size_divisor=1, without '
+                    '`size`'
+                )
         return self.losses(self.run(inputs, data_samples), truths)
 
     def predict(

@@ -60,6 +60,7 @@ def results_in_bytes(results) -> dict:
     [
         DISResize(scale=(31, 20)),
         DISResize(scale=(31, 20), backend='torch'),
+        DISResize(scale=(31, 20), backend='cv2'),
         DISRandomRotate(prob=1.0),
         DISRandomCenterCrop(),
     ],
@@ -92,6 +93,20 @@ def test_torch_resizes_like_pillow_within_a_level(results, keep_ratio):
     for key in ('img_shape', 'scale_factor', 'keep_ratio'):
         np.testing.assert_allclose(resized[key], expected[key])
     assert_aligned(resized, tolerance=1.01 / 255)
+
+
+def test_resize_with_opencv_does_not_smooth_what_it_shrinks(results):
+    results |= {key: results[key][:, ::-1] for key in ('img', *results['seg_fields'])}  # mirrored
+    resized = DISResize(scale=(20, 15), backend='cv2')(dict(results))
+    for key in ('img', 'gt_alpha', 'gt_edge_map'):
+        # Of every fourth pixel, the middle two: their mean alone, of rows and of columns.
+        middle = results[key].astype(float)
+        middle = (middle[1::4] + middle[2::4]) / 2
+        middle = (middle[:, 1::4] + middle[:, 2::4]) / 2
+        np.testing.assert_allclose(resized[key], middle, atol=0.51 if key == 'img' else 1e-6)
+    np.testing.assert_allclose(resized['scale_factor'], (20 / 80, 15 / 60))
+    labels = DISResize(scale=(20, 15))(dict(results))['gt_seg_map']
+    np.testing.assert_array_equal(resized['gt_seg_map'], labels)
 
 
 def test_resize_keeps_the_amount_of_foreground(results):
@@ -192,7 +207,7 @@ def test_rotation_happens_with_its_probability(results):
         (lambda: DISRandomCenterCrop(0), '`max_border` is 0, expected at least 1'),
         (lambda: DISRandomRotate(prob=2), '`prob` is 2, expected a probability'),
         (lambda: DISRandomRotate(degree=0), '`degree` is 0, expected a positive'),
-        (lambda: DISResize(8, backend='cv2'), "`backend` is 'cv2', expected one of"),
+        (lambda: DISResize(8, backend='opencv'), "`backend` is 'opencv', expected one of"),
     ],
 )
 def test_impossible_settings(make, message):

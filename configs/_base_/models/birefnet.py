@@ -8,7 +8,7 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
-        size_divisor=32,
+        size_divisor=1,  # truths would not be padded along
     ),
     backbone=dict(
         type='SwinTransformer',

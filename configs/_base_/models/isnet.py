@@ -4,7 +4,7 @@ data_preprocessor = dict(
     mean=[127.5, 127.5, 127.5],
     std=[255.0, 255.0, 255.0],
     bgr_to_rgb=True,
-    size=(1024, 1024),
+    size_divisor=1,  # truths would not be padded along
 )
 model = dict(
     type='ISNet',

@@ -34,8 +34,9 @@ class DISResize(Resize):
         scale: (width, height), or one number for both.
         scale_factor: factor(s) instead of ``scale``.
         keep_ratio: whether ``scale`` is a bound instead of the exact size.
-        backend: ``'pillow'``, or ``'torch'``: the same filter, several times as fast, with other
-            roundings (up to one grey level).
+        backend: ``'pillow'``; ``'torch'``: the same filter, several times as fast, with other
+            roundings (up to one grey level); or ``'cv2'``: OpenCV's bilinear, which does not smooth
+            what it shrinks.
 
     Raises:
         ValueError: if there is no such backend.
@@ -46,14 +47,16 @@ class DISResize(Resize):
         scale: int | tuple[int, int] | None = None,
         scale_factor: float | tuple[float, float] | None = None,
         keep_ratio: bool = False,
-        backend: Literal['pillow', 'torch'] = 'pillow',
+        backend: Literal['pillow', 'torch', 'cv2'] = 'pillow',
     ) -> None:
-        if backend not in ('pillow', 'torch'):
-            raise ValueError(f"`backend` is '{backend}', expected one of ['pillow', 'torch'].")
+        if backend not in ('pillow', 'torch', 'cv2'):
+            raise ValueError(
+                f"`backend` is '{backend}', expected one of ['pillow', 'torch', 'cv2']."
+            )
         super().__init__(scale, scale_factor, keep_ratio, backend=backend, interpolation='bilinear')
 
     def _resize_img(self, results: dict) -> None:
-        if self.backend == 'pillow':
+        if self.backend != 'torch':
             super()._resize_img(results)
             return
         height, width = results['img'].shape[:2]
@@ -74,11 +77,13 @@ class DISResize(Resize):
             results.update(_resize_together_with_torch(soft, size))
             fields = {name: field for name, field in fields.items() if name not in soft}
         for name, field in fields.items():
-            if name in soft:
+            if name not in soft:  # as Pillow's
+                results[name] = cv2.resize(field, size, interpolation=cv2.INTER_NEAREST_EXACT)
+            elif self.backend == 'cv2':
+                results[name] = cv2.resize(field, size, interpolation=cv2.INTER_LINEAR)
+            else:
                 field = Image.fromarray(field).resize(size, Image.Resampling.BILINEAR)
                 results[name] = np.array(field)
-            else:  # as Pillow's
-                results[name] = cv2.resize(field, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _resize_together_with_torch(

@@ -3,12 +3,14 @@
 import re
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, draw_samples, load_keys, normal, relative_error
 from golden_baselines import golden_weights, load_golden
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import FUNCTIONS
 from mmengine.runner.checkpoint import load_state_dict
 from mmseg.models.utils.embed import PatchMerging
@@ -17,6 +19,7 @@ from scipy.ndimage import correlate
 from skimage.metrics import structural_similarity
 from torch.nn import functional as F
 
+from mmdiffdis.apis.inference import without_loading
 from mmdiffdis.checkpoints import save_weights
 from mmdiffdis.checkpoints.key_table import to_mmdiffdis
 from mmdiffdis.checkpoints.swin import to_mmseg_order, to_published_order
@@ -223,6 +226,17 @@ def test_backbone_is_initialised_from_a_file(tmp_path):
     model.init_weights()
     for name, tensor in source.state_dict().items():
         assert torch.equal(model.network.backbone.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize('config', sorted(CONFIGS.glob('*dis5k*.py')), ids=lambda path: path.stem)
+def test_is_tested_on_what_opencv_resizes_bilinearly(config):
+    image = np.random.default_rng(0).integers(0, 256, (2100, 1300, 3), np.uint8)
+    pipeline = Config.fromfile(config).test_dataloader.dataset.pipeline
+    steps = without_loading(pipeline)
+    results = Compose(steps)(dict(img=image, img_shape=image.shape[:2], seg_fields=[]))
+    side = 2048 if 'hr' in config.stem else 1024
+    expected = cv2.resize(image, (side, side))
+    np.testing.assert_array_equal(results['inputs'].permute(1, 2, 0), expected)
 
 
 # -------------------------------------------------------------------------------- its training

@@ -104,6 +104,16 @@ def test_every_trainable_parameter_receives_a_gradient(config):
     assert not without
 
 
+def test_truths_of_another_size_than_the_images_are_named(config):
+    if not has_published_names(config):
+        pytest.skip("a segmentor of mmseg, whose preprocessor pads what it's trained by")
+    model = build(config).train()
+    with pytest.raises(
+        ValueError, match=r'images of \(128, 160\) with a true mask of \(128, 128\)'
+    ):
+        model.loss(images(2, SIDE, 160), draw_samples(2, SIDE))
+
+
 def test_predicts_at_the_original_size_and_upright(config):
     model, inputs = build(config).eval(), images(1)
     sizes = dict(img_shape=(SIDE, SIDE), ori_shape=(75, 93))

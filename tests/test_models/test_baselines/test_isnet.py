@@ -6,11 +6,13 @@ import torch
 from conftest import ROOT, draw_samples, load_keys, normal
 from golden_baselines import golden_weights, load_golden
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import load_state_dict
 from mmseg.registry import MODELS
 from torch.nn import functional as F
 
+from mmdiffdis.apis.inference import without_loading
 from mmdiffdis.checkpoints import save_weights
 from mmdiffdis.flops import build_on_meta, count_cost
 
@@ -161,6 +163,19 @@ def test_training_samples_without_masks_are_refused():
     del samples[1].gt_alpha
     with pytest.raises(ValueError, match=r"without 'gt_alpha'.*LoadDISAnnotations"):
         model.loss(torch.randn(2, 3, 64, 64), samples)
+
+
+@pytest.mark.parametrize('part', ['train', 'test'])
+def test_images_are_shrunk_without_smoothing(part):
+    image = np.random.default_rng(0).integers(0, 256, (2100, 1300, 3), np.uint8)
+    config = Config.fromfile(CONFIGS / 'isnet_1xb8_dis5k-1024x1024.py')
+    steps = without_loading(config[f'{part}_dataloader'].dataset.pipeline)
+    steps = [step for step in steps if step.type != 'RandomFlip']
+    results = Compose(steps)(dict(img=image, img_shape=image.shape[:2], seg_fields=[]))
+    channels_first = torch.from_numpy(image).permute(2, 0, 1).float()
+    expected = F.interpolate(channels_first[None], (1024, 1024), mode='bilinear')[0]
+    # Rounded, where the release cuts off.
+    assert (results['inputs'].float() - expected).abs().max() < 1
 
 
 def test_maps_are_stretched_where_the_released_test_does():

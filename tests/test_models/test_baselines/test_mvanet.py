@@ -7,7 +7,8 @@ import torch
 from conftest import ROOT, normal
 from golden_baselines import golden_weights, load_golden
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmseg.registry import MODELS
 
 from mmdiffdis.checkpoints.key_table import to_mmdiffdis
@@ -111,6 +112,19 @@ def test_positions_are_sines_and_cosines_of_row_and_column():
         for wave in (torch.sin, torch.cos)
     ]
     torch.testing.assert_close(code[1, 4], torch.stack(expected), atol=1e-5, rtol=0)
+
+
+def test_rate_shrinks_with_each_epoch_from_the_61st_on():
+    path = ROOT / 'configs' / 'mvanet' / 'mvanet_swin-b_1xb1-80e_dis5k-1024x1024.py'
+    config = Config.fromfile(path)
+    optimizer = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
+    scheduler = PARAM_SCHEDULERS.build({**config.param_scheduler, 'optimizer': optimizer})
+    rates = []
+    for _ in range(config.train_cfg.max_epochs):
+        rates += optimizer.get_lr()['lr']
+        scheduler.step()
+    # The released training multiplies after the 60th epoch and each later one.
+    assert rates == pytest.approx([1e-5 * 0.9 ** max(0, epoch - 60) for epoch in range(1, 81)])
 
 
 def test_structure_loss_of_a_plain_mask_is_cross_entropy_and_iou():
