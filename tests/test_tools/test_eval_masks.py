@@ -1,5 +1,6 @@
 """tools/analysis_tools/eval_masks.py, on folders of small masks."""
 
+import contextlib
 import csv
 import json
 import os
@@ -202,6 +203,30 @@ def test_killed_and_started_again(folders, draw_pair):
     assert tool.main([*map(str, command[2:]), '--metrics', 'maxF', 'wF', 'E', 'S', 'MAE']) == 0
     stems = [row[0] for row in rows(folders)[1:]]
     assert len(stems) == len({*stems}) == 304 == written(folders)['models']['a']['images']
+
+
+def test_workers_end_with_their_parent():
+    """Also if it is killed alone, and cannot tell them."""
+    program = (
+        'import os, time\n'
+        'from concurrent.futures import ProcessPoolExecutor\n'
+        'from mmdiffdis.launch import start_worker\n'
+        'with ProcessPoolExecutor(2, initializer=start_worker) as pool:\n'
+        '    pool.submit(time.sleep, 0.5), pool.submit(time.sleep, 0.5)\n'
+        '    print("started", flush=True)\n'
+        '    time.sleep(60)\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', program], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert process.stdout.readline() == b'started\n'
+        time.sleep(1)
+        process.kill()
+        process.communicate(timeout=20)  # until nobody holds its output any more
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_other_settings_are_refused(folders, score):

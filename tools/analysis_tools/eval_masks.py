@@ -57,7 +57,7 @@ from mmdiffdis.evaluation.e_measure import e_measure
 from mmdiffdis.evaluation.measures import CURVES, IMPLEMENTATION
 from mmdiffdis.evaluation.overlap import f_measure, precision, recall
 from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD, resize_prediction
-from mmdiffdis.launch import BUILD_ERRORS, one_line_errors, save_json, versions
+from mmdiffdis.launch import BUILD_ERRORS, one_line_errors, save_json, start_worker, versions
 from mmdiffdis.tables import figures_as_text, latex, latex_text, markdown
 from mmdiffdis.visualization.panel import row
 
@@ -266,7 +266,7 @@ def score_all(
         return
     # OpenCV's threads do not survive a fork, and its workers would wait for them
     cv2.setNumThreads(1)
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
         try:
             waiting = {}
             remaining = iter(pairs)
