@@ -66,12 +66,8 @@ def find_pairs(folder: Path) -> Pairing:
     images, truths = (_by_stem(path, problems) for path in dirs)
     if images and truths:
         of_images, of_truths = dirs
-        problems['image(s) without a mask'] = [
-            name_of(images[s]) + _passed_over(of_truths, s) for s in images if s not in truths
-        ]
-        problems['mask(s) without an image'] = [
-            name_of(truths[s]) + _passed_over(of_images, s) for s in truths if s not in images
-        ]
+        problems['image(s) without a mask'] = _without_partner(images, truths, of_truths)
+        problems['mask(s) without an image'] = _without_partner(truths, images, of_images)
     stems = sorted(images.keys() & truths.keys())
     pairs = [Pair(stem, images[stem], truths[stem]) for stem in stems]
     return Pairing(pairs, {kind: names for kind, names in problems.items() if names})
@@ -216,10 +212,15 @@ def sizes_text(pair: Pair, of_image: tuple[int, int], of_truth: tuple[int, int])
     return f'{name_of(pair.truth)} ({text})'
 
 
-def _passed_over(folder: Path, stem: str) -> str:
-    """What may be the missing partner in ``folder``, but is not named like an image."""
-    others = [path for path in folder.iterdir() if path.is_file() and stem_of(path) == stem]
-    return f' (of {name_of(others[0])}, the format is not read)' if others else ''
+def _without_partner(files: dict[str, Path], partners: dict[str, Path], folder: Path) -> list[str]:
+    """Names of files without a partner, and what may be it in its folder, but is no image."""
+    alone = [stem for stem in files if stem not in partners]
+    others = {stem_of(path): path for path in folder.iterdir() if path.is_file()} if alone else {}
+    return [
+        name_of(files[stem])
+        + (f' (of {name_of(others[stem])}, the format is not read)' if stem in others else '')
+        for stem in alone
+    ]
 
 
 def name_of(path: Path) -> str:
