@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -13,6 +15,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.config.utils import ConfigParsingError
@@ -193,6 +196,20 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
     wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
     wrapper.setdefault('broadcast_buffers', False)
     wrapper.device_ids = None
+
+
+def start_worker() -> None:
+    """Initialises a process of a pool: OpenCV on one thread, and no life after the parent's.
+
+    Python leaves a pool's processes waiting for ever when their parent is killed.
+    """
+    cv2.setNumThreads(1)
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def save_json(content: dict, path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 def markdown(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     """A Markdown table; columns after the first two, figures as a rule, are aligned to the right.
 
+    What would end a cell is escaped.
+
     Example:
         >>> print(markdown(['model', 'MAE'], [['a', 0.1]]))
         | model | MAE |
@@ -14,7 +16,9 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     """
     rule = ['---' if i < 2 else '---:' for i in range(len(header))]
     lines = [f'|{"|".join(rule)}|']
-    lines += [f'| {" | ".join(map(str, cells))} |' for cells in rows]
+    for cells in rows:
+        escaped = (str(cell).replace('|', r'\|') for cell in cells)
+        lines.append(f'| {" | ".join(escaped)} |')
     return '\n'.join([f'| {" | ".join(header)} |', *lines])
 
 

@@ -1,6 +1,6 @@
 """Tables of figures."""
 
-from mmdiffdis.tables import figures_as_text, latex, latex_text
+from mmdiffdis.tables import figures_as_text, latex, latex_text, markdown
 
 
 def test_best_of_a_column_is_bold_and_shared_by_what_is_printed_alike():
@@ -11,6 +11,10 @@ def test_best_of_a_column_is_bold_and_shared_by_what_is_printed_alike():
 
 def test_a_single_figure_is_not_the_best_of_anything():
     assert figures_as_text([0.5], 1, False, '*{}*') == ['0.5']
+
+
+def test_bar_in_a_cell_does_not_end_it():
+    assert markdown(['model', 'MAE'], [['a|b', 0.1]]).splitlines()[-1] == r'| a\|b | 0.1 |'
 
 
 def test_latex():

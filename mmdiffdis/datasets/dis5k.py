@@ -6,9 +6,10 @@ from pathlib import Path
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from .pairing import check_headers, find_pairs, report
+from .pairing import check_headers, check_kinds_of_masks, find_pairs, report
 from .sampler import seed_draw
 from .splitting import PARTS, split_stems
+from .transforms.loading import LoadDISAnnotations
 
 
 @DATASETS.register_module()
@@ -36,11 +37,11 @@ class DIS5KDataset(BaseSegDataset):
 
     Raises:
         FileNotFoundError: if a folder is missing.
-        ValueError: if a folder is empty, a stem occurs twice, an image or mask has no partner, no
-            image's header, or not its partner's size, a subset is named twice, or there is no such
-            ``part``. All cases are
-            named in one message, before training starts. Pixels are not read:
-            ``tools/analysis_tools/check_dataset.py`` does that.
+        ValueError: if a folder is empty, a stem occurs twice, an image or mask has no partner, is
+            no image, is cut off, or is not of its partner's size, the first mask of a kind of file
+            (suffix, colours) cannot be used, a subset is named twice, or there is no such ``part``.
+            All cases are named in one message, before training starts. The pixels of all files are
+            read by ``tools/analysis_tools/check_dataset.py``.
     """
 
     METAINFO = {'classes': ('background', 'foreground'), 'palette': [[0, 0, 0], [255, 255, 255]]}
@@ -79,7 +80,12 @@ class DIS5KDataset(BaseSegDataset):
             folder = Path(self.data_root) / subset
             name = folder.resolve().name if subset in ('', '.') else subset
             found = find_pairs(folder)
-            lines = report(found.problems | check_headers(found.pairs))
+            wrong = found.problems | check_headers(found.pairs)
+            # other loaders take other masks
+            for loader in self.pipeline.transforms:
+                if isinstance(loader, LoadDISAnnotations):
+                    wrong |= check_kinds_of_masks(found.pairs, loader.full_scale)
+            lines = report(wrong)
             problems += [f"'{folder}': {line}" for line in lines]
             chosen = {pair.stem for pair in found.pairs}
             if self.part is not None and not lines:

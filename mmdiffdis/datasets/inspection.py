@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .pairing import IMAGE_DIRS, TRUTH_DIRS, Pair, name_of
+from .pairing import IMAGE_DIRS, TRUTH_DIRS, Pair, name_of, sizes_text, what_is_there
 from .transforms.loading import is_zero_and_one, read_image, read_rgb, to_alpha
 
 
@@ -38,8 +38,8 @@ def find_subsets(root: Path) -> dict[str, Path]:
     sets = [path for path in candidates if any((path / name).is_dir() for name in known)]
     if not sets:
         raise FileNotFoundError(
-            f"no set in '{root}'. Expected the folders im (or image, images) and gt (or mask, "
-            'masks) in it, or folders that have these.'
+            f"no set in '{root}'{what_is_there(root)} Expected the folders im (or image, images) "
+            'and gt (or mask, masks) in it, or folders that have these.'
         )
     sets = [root] if sets[0] == root else sets
     return {path.resolve().name: path for path in sets}
@@ -68,8 +68,8 @@ def inspect_pair(pair: Pair) -> Inspection:
     name = name_of(pair.truth)
     found.mask_levels = _levels(cv2.convertScaleAbs(alpha, alpha=255))
     if found.size and mask.size != found.size:
-        sizes = '{}x{}, its image {}x{}'.format(*mask.size, *found.size)
-        found.problems.append(('mask(s) of another size than their image', f'{name} ({sizes})'))
+        text = sizes_text(pair, found.size, mask.size)
+        found.problems.append(('mask(s) of another size than their image', text))
     is_foreground = alpha > 0.5
     if not is_foreground.any():
         found.problems.append(('mask(s) without foreground', name))

@@ -7,10 +7,12 @@ from PIL import Image
 
 # In the order in which it is done: to 8 bits, stretched, binarised.
 PROTOCOLS = {
-    # as saved masks are scored by most DIS code, e.g. MVANet's
+    # masks as they are saved, e.g. MVANet's script
     'soft': {'quantise': True, 'min_max': False, 'binarise': None},
     # what a user of hard masks gets
     'binary': {'quantise': True, 'min_max': False, 'binarise': 0.5},
+    # as PySODMetrics does unless told not to, and with it much code for salient objects
+    'pysodmetrics': {'quantise': True, 'min_max': True, 'binarise': None},
     # as the released DiffDIS script does before every measure
     'diffdis': {'quantise': True, 'min_max': True, 'binarise': 0.5},
 }

@@ -12,6 +12,7 @@ from .foreground import foreground_colour
 
 _GAP = 6
 _CAPTION_HEIGHT = 26
+_SMALLEST_CAPTION = 0.5  # of the usual size; smaller ones cannot be read
 _BORDER = ((0, 4), (3, 3), (0, 0))  # around a pair of a contact sheet
 _PAPER = 255
 _TINT = np.array((255, 40, 90), np.float32)  # rarely met in photographs
@@ -42,9 +43,7 @@ def row(parts: dict[str, np.ndarray], max_side: int = 512) -> np.ndarray:
 
     All parts are shown at the size of the first, scaled to ``max_side`` pixels on its longer side.
     """
-    height, width = next(iter(parts.values())).shape[:2]
-    scale = max_side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    size = _fitting(next(iter(parts.values())), max_side)
     tiles = []
     for caption, part in parts.items():
         tiles.append(_captioned(_resized(part, size), caption))
@@ -61,10 +60,9 @@ def contact_sheet(
     (at most ``side``).
     """
     scaled = []
-    for name, image, mask in pairs:
-        scale = side / max(image.shape[:2])
-        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-        scaled.append((name, [_resized(image, size), _resized(mask, size)]))
+    for name, *parts in pairs:
+        # each by its own shape, for a mask may not have its image's
+        scaled.append((name, [_resized(part, _fitting(part, side)) for part in parts]))
     height = max(part.shape[0] for _, parts in scaled for part in parts)
     tiles = []
     for name, parts in scaled:
@@ -123,6 +121,13 @@ def _by_strips(
     return out
 
 
+def _fitting(part: np.ndarray, side: int) -> tuple[int, int]:
+    """(width, height) of a part scaled to ``side`` pixels on its longer side."""
+    height, width = part.shape[:2]
+    scale = side / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def _resized(part: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """uint8 [H', W', 3] at the size (width, height) of an image, mask or edge."""
     part = cv2.resize(part if part.ndim == 3 else to_grey(part), size, interpolation=cv2.INTER_AREA)
@@ -132,5 +137,9 @@ def _resized(part: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _captioned(tile: np.ndarray, caption: str) -> np.ndarray:
     bar = np.full((_CAPTION_HEIGHT, tile.shape[1], 3), _PAPER, np.uint8)
     position = (4, _CAPTION_HEIGHT - 8)
-    cv2.putText(bar, caption, position, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.55
+    (width, _), _ = cv2.getTextSize(caption, font, scale, 1)
+    # DIS5K's names are long, and differ at their ends
+    scale *= min(1, max(_SMALLEST_CAPTION, (bar.shape[1] - 8) / width)) if width else 1
+    cv2.putText(bar, caption, position, font, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([bar, tile])

@@ -105,6 +105,66 @@ def test_all_problems_are_named_at_once(tmp_path, write_set):
     assert 'rename or move away' in message
 
 
+@pytest.mark.parametrize(('name', 'lost'), [('im/b.jpg', 200), ('gt/b.png', 40), ('im/c.gif', 30)])
+def test_files_that_were_cut_off_are_found_at_start(tmp_path, write_set, name, lost):
+    folder = write_set(tmp_path) / 'DIS-VD'
+    image = Image.open(folder / 'im' / 'c.jpg').convert('P')
+    (folder / 'im' / 'c.jpg').unlink()
+    image.save(folder / 'im' / 'c.gif')
+    assert len(DIS5KDataset(data_root=tmp_path, subset='DIS-VD')) == 3
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(ValueError, match=rf"1 unreadable file\(s\): '{name}' \(cut off or damaged"):
+        DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
+
+
+def test_what_stands_behind_a_whole_picture_is_no_damage(tmp_path, write_set):
+    folder = write_set(tmp_path) / 'DIS-VD'
+    for path in (folder / 'im' / 'b.jpg', folder / 'gt' / 'b.png'):
+        path.write_bytes(path.read_bytes() + b'what some phones add')
+    assert len(DIS5KDataset(data_root=tmp_path, subset='DIS-VD')) == 3
+
+
+def test_first_mask_of_each_kind_of_file_is_tried_at_start(tmp_path, write_set):
+    folder = write_set(tmp_path) / 'DIS-VD'
+    loader = {'type': 'LoadDISAnnotations'}
+    Image.new('RGB', (56, 40), 'red').save(folder / 'gt' / 'b.png')
+    assert len(DIS5KDataset(data_root=tmp_path, subset='DIS-VD')) == 3  # nothing loads masks
+    with pytest.raises(ValueError, match=r"unusable mask\(s\): 'gt/b.png'.*it is coloured"):
+        DIS5KDataset(data_root=tmp_path, subset='DIS-VD', pipeline=[loader])
+
+
+def test_start_reads_masks_as_the_pipeline_does(tmp_path, write_set):
+    folder = write_set(tmp_path) / 'DIS-VD'
+    Image.new('L', (56, 40), 3).save(folder / 'gt' / 'a.png')
+    arguments = {'data_root': tmp_path, 'subset': 'DIS-VD'}
+    loader = {'type': 'LoadDISAnnotations'}
+    with pytest.raises(ValueError, match="'gt/a.png'.*class indices"):
+        DIS5KDataset(**arguments, pipeline=[loader])
+    assert len(DIS5KDataset(**arguments, pipeline=[{**loader, 'full_scale': 3}])) == 3
+
+
+def test_likely_reason_is_named_beside_the_problem(tmp_path, write_set):
+    folder = write_set(tmp_path) / 'DIS-VD'
+    (folder / 'im' / 'a.jpg').rename(folder / 'im' / 'a.heic')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(folder / 'im' / 'b.jpg').save(folder / 'im' / 'b.jpg', exif=exif)
+    with pytest.raises(ValueError) as caught:
+        DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
+    assert "'gt/a.png' (of 'im/a.heic', the format is not read)" in str(caught.value)
+    assert '56x40, its image 40x56; one is turned: compare their EXIF' in str(caught.value)
+
+
+def test_folders_inside_an_empty_one_are_named(tmp_path, write_set):
+    folder = write_set(tmp_path) / 'DIS-VD'
+    (folder / 'im').rename(folder / 'inner')
+    (folder / 'im').mkdir()
+    (folder / 'inner').rename(folder / 'im' / 'inner')
+    with pytest.raises(ValueError, match=r"no image file in .*, but the folder\(s\) \['inner'\]"):
+        DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
+
+
 def remake(path: Path, size: tuple[int, int], **options) -> None:
     Image.new('L', size, 200).save(path, **options)
 

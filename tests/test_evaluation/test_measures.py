@@ -8,7 +8,15 @@ import py_sod_metrics as library
 import pytest
 from skimage import morphology
 
-from mmdiffdis.evaluation import MEASURES, Scores, check_measures, measure_image, summarise
+from mmdiffdis.evaluation import (
+    MEASURES,
+    PROTOCOLS,
+    Scores,
+    apply_protocol,
+    check_measures,
+    measure_image,
+    summarise,
+)
 from mmdiffdis.evaluation.counts import Counts, histograms, threshold_counts
 from mmdiffdis.evaluation.measures import CURVES, LOWER_IS_BETTER
 from mmdiffdis.evaluation.overlap import f_measure, precision, recall
@@ -17,7 +25,7 @@ from mmdiffdis.evaluation.skeleton import skeletonize
 TOLERANCE = 1e-6
 
 
-def by_the_library(prediction: np.ndarray, truth: np.ndarray) -> dict:
+def by_the_library(prediction: np.ndarray, truth: np.ndarray, normalize: bool = False) -> dict:
     """What PySODMetrics says, under this project's names."""
     handlers = {
         'F': library.FmeasureHandler(True, True, beta=0.3),
@@ -38,7 +46,7 @@ def by_the_library(prediction: np.ndarray, truth: np.ndarray) -> dict:
     for each in classes.values():
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # means of empty regions
-            each.step(prediction, truth, normalize=False)
+            each.step(prediction, truth, normalize=normalize)
         results |= each.get_results()
     f, e = results['F'], results['em']
     return {
@@ -94,6 +102,17 @@ def assert_equal(prediction: np.ndarray, truth: np.ndarray) -> None:
         np.testing.assert_allclose(
             ours[name], expected, atol=TOLERANCE, rtol=1e-9, equal_nan=False, err_msg=name
         )
+
+
+def test_preset_is_what_the_library_does_by_itself():
+    rng = np.random.default_rng(0)
+    for truth in (blobs(rng, (50, 61)), np.ones((9, 8), bool)):
+        grey = np.rint(near(rng, truth) * 200 + 20).astype(np.uint8)
+        prediction = apply_protocol(grey / 255, **PROTOCOLS['pysodmetrics'])
+        ours = measure_image(prediction, truth, list(MEASURES))
+        theirs = by_the_library(grey, np.uint8(truth) * 255, normalize=True)
+        for name, expected in theirs.items():
+            np.testing.assert_allclose(ours[name], expected, atol=TOLERANCE, err_msg=name)
 
 
 SHAPES = [(1, 1), (1, 9), (7, 1), (2, 2), (5, 8), (33, 20), (64, 64), (41, 128), (128, 37)]

@@ -1,5 +1,6 @@
 """tools/analysis_tools/eval_masks.py, on folders of small masks."""
 
+import contextlib
 import csv
 import json
 import os
@@ -99,6 +100,17 @@ def test_tables_curves_and_worst_pictures(folders, score, capsys):
     assert Image.open(out / 'a' / 'worst.jpg').size[0] == 4 * 320 + 3 * 6
 
 
+def test_legend_has_every_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(tool.Figure, 'savefig', lambda figure, *_, **__: figures.append(figure))
+    figures = []
+    curve = np.linspace(0, 1, 256)
+    curves = {name: {'precision': curve, 'recall': curve, 'F': curve} for name in ('_a', 'b_$c$')}
+    tool.draw_curves(curves, 'title', tmp_path / 'curves.png')
+    for axis in figures[0].axes:
+        texts = [text.get_text() for text in axis.get_legend().get_texts()]
+        assert texts == [' _a', r'b_\$c\$']
+
+
 def test_names_of_models(folders):
     folder = str(folders / 'a')
     (folders / 'x=y').mkdir()
@@ -143,6 +155,19 @@ def test_changed_and_removed_files_are_noticed(folders, score):
     assert [Path(extra).stem for extra in after['problems']['extra']] == ['b.c']
 
 
+def test_changed_mask_of_the_same_size_and_date_is_noticed(folders, score):
+    """As `cp -p`, an archive or an image format without compression leave it."""
+    path = next((folders / 'a').glob('*.bmp'))
+    assert score('--metrics', 'MAE') == 0
+    before = written(folders)['models']['a']['metrics']['MAE']
+    old = path.stat()
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert path.stat().st_size == old.st_size
+    assert score('--metrics', 'MAE') == 0
+    assert written(folders)['models']['a']['metrics']['MAE'] > before + 0.05
+
+
 @pytest.mark.parametrize('name', ['per_image.csv', 'histograms.csv'])
 @pytest.mark.parametrize('cut', [1, 20, 150])
 def test_line_cut_by_a_kill_is_written_again(folders, score, name, cut):
@@ -180,6 +205,30 @@ def test_killed_and_started_again(folders, draw_pair):
     assert len(stems) == len({*stems}) == 304 == written(folders)['models']['a']['images']
 
 
+def test_workers_end_with_their_parent():
+    """Also if it is killed alone, and cannot tell them."""
+    program = (
+        'import os, time\n'
+        'from concurrent.futures import ProcessPoolExecutor\n'
+        'from mmdiffdis.launch import start_worker\n'
+        'with ProcessPoolExecutor(2, initializer=start_worker) as pool:\n'
+        '    pool.submit(time.sleep, 0.5), pool.submit(time.sleep, 0.5)\n'
+        '    print("started", flush=True)\n'
+        '    time.sleep(60)\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', program], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert process.stdout.readline() == b'started\n'
+        time.sleep(1)
+        process.kill()
+        process.communicate(timeout=20)  # until nobody holds its output any more
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def test_other_settings_are_refused(folders, score):
     assert score() == 0
     with pytest.raises(SystemExit, match=r'holds results of other settings.*another --out'):
@@ -201,9 +250,12 @@ def test_all_problems_are_listed_and_nothing_is_scored(folders, score, capsys):
     assert not (folders / 'out').exists()
 
 
-def test_missing_masks_left_out_or_scored_as_empty(folders, score):
+def test_missing_masks_left_out_or_scored_as_empty(folders, score, capsys):
     (folders / 'a' / 'b.c.png').unlink()
     assert score('--missing', 'skip') == 0
+    assert 'scored with --missing skip:\na: 1 truths without a mask\n  b.c\n' in (
+        capsys.readouterr().out
+    )
     assert written(folders)['models']['a']['images'] == 3
     assert written(folders)['models']['a']['problems'] == {'missing': ['b.c']}
     with pytest.raises(SystemExit, match='other settings'):
@@ -247,6 +299,15 @@ def test_masks_of_zeros_and_ones_are_not_taken_for_black(folders, score, capsys)
     assert result['models']['a']['metrics']['maxF'] > 0.9
 
 
+def test_full_scale_is_not_for_boolean_and_floating_point_masks(tmp_path):
+    """Which some programs write beside grey ones, whose white `--full-scale` tells."""
+    mask = np.array([[True, False]])
+    Image.fromarray(mask).save(tmp_path / 'bool.png')
+    Image.fromarray(mask.astype(np.float32)).save(tmp_path / 'float.tif')
+    for name in ('bool.png', 'float.tif'):
+        assert tool.read_prediction(tmp_path / name, 255).tolist() == [[1, 0]]
+
+
 def test_sixteen_bit_and_boolean_masks(tmp_path):
     deep = np.array([[0, 32768, 65535]], np.uint16)
     Image.fromarray(deep).save(tmp_path / 'deep.png')
@@ -262,10 +323,13 @@ def test_sixteen_bit_and_boolean_masks(tmp_path):
         (['--out', 's.csv'], 'expected the name of a .json file'),
         (['--gt', 'nowhere'], 'nowhere is no folder'),
         (['--images', 'nowhere'], 'nowhere is no folder'),
-        (['--gt', '{empty}'], 'no image file in --gt'),
+        (['--gt', '{empty}'], 'no image file in --gt .*, which holds no folders'),
+        (['--pred', 'm={outer}'], r"no image file in --pred .*, which holds the folders \['gt'\]"),
     ],
 )
 def test_mistakes_end_in_one_line(score, tmp_path, arguments, message):
     (tmp_path / 'empty').mkdir()
+    (tmp_path / 'outer' / 'gt').mkdir(parents=True)
+    named = {name: str(tmp_path / name) for name in ('empty', 'outer')}
     with pytest.raises(SystemExit, match=f'error: .*{message}'):
-        score(*(text.replace('{empty}', str(tmp_path / 'empty')) for text in arguments))
+        score(*(text.format(**named) for text in arguments))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mmdiffdis.visualization import cutout, overlay, panel
-from mmdiffdis.visualization.panel import to_grey
+from mmdiffdis.visualization import contact_sheet, cutout, overlay, panel
+from mmdiffdis.visualization.panel import row, to_grey
 
 
 @pytest.fixture
@@ -54,6 +54,22 @@ def test_captions_are_written_above(image, mask):
 def test_parts_of_other_sizes_are_fitted(image):
     picture = panel(image, mask=np.ones((15, 30), np.float32), max_side=60)
     assert (picture[-30:, 66:] == 255).all()
+
+
+def test_long_captions_show_their_ends():
+    long = '1#Accessories#1#Bag#3811492306_4ae6'
+    bars = [panel(np.zeros((200, 200, 3), np.uint8), max_side=200)[:-200]]
+    bars += [
+        row({name: np.zeros((200, 200, 3), np.uint8)}, max_side=200)[:-200]
+        for name in (f'{long}0', f'{long}1')
+    ]
+    assert (bars[1] != bars[2]).any()
+
+
+def test_contact_sheet_shows_a_mask_of_another_shape_in_its_own(image):
+    sheet = contact_sheet([('a', image, np.zeros((60, 30), np.uint8))], side=60)
+    mask = sheet[26 : 26 + 60, 3 + 60 : 3 + 120]  # below the caption, right of the image
+    assert mask.shape[0] == 60 and (mask[:, :30] == 0).all() and (mask[:, 30:] == 255).all()
 
 
 def test_overlay_tints_the_foreground_half_way(image, mask):

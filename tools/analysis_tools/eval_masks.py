@@ -2,7 +2,8 @@
 """Scores folders of masks, of any model, against a folder of ground truth:
 
     python tools/analysis_tools/eval_masks.py --pred DIR [NAME=DIR ...] --gt DIR --out FILE.json
-        [--metrics maxF wF E S MAE | all] [--protocol soft|binary|diffdis] [--workers N]
+        [--metrics maxF wF E S MAE | all] [--protocol soft|binary|pysodmetrics|diffdis]
+        [--workers N]
 
 Masks and truths are paired by file stem, whatever their suffixes. Beside FILE.json, a folder FILE/
 gets the table as .md, .csv and .tex with the best figures in bold, the precision-recall and
@@ -38,7 +39,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from mmdiffdis.datasets.pairing import image_files
+from mmdiffdis.datasets.pairing import image_files, what_is_there
 from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, read_size, to_alpha
 from mmdiffdis.evaluation import (
     LOWER_IS_BETTER,
@@ -56,11 +57,12 @@ from mmdiffdis.evaluation.e_measure import e_measure
 from mmdiffdis.evaluation.measures import CURVES, IMPLEMENTATION
 from mmdiffdis.evaluation.overlap import f_measure, precision, recall
 from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD, resize_prediction
-from mmdiffdis.launch import BUILD_ERRORS, one_line_errors, save_json, versions
+from mmdiffdis.launch import BUILD_ERRORS, one_line_errors, save_json, start_worker, versions
 from mmdiffdis.tables import figures_as_text, latex, latex_text, markdown
 from mmdiffdis.visualization.panel import row
 
 LISTED = 20  # problems of a kind that are printed
+TREATMENTS = ('missing', 'extra', 'resize')  # options that say what to do about problems
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,11 @@ class Pair:
     def state(self) -> str:
         """Changes when one of the files does."""
         stats = [path.stat() if path else None for path in (self.prediction, self.truth)]
-        return ' '.join(f'{stat.st_size}@{stat.st_mtime_ns}' if stat else '-' for stat in stats)
+        # the second time is that of the change itself: archives and `cp -p` restore the first
+        return ' '.join(
+            f'{stat.st_size}@{stat.st_mtime_ns}@{stat.st_ctime_ns}' if stat else '-'
+            for stat in stats
+        )
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -176,12 +182,13 @@ def find_pairs(predictions: Path, truths: Path) -> tuple[list[Pair], dict[str, l
     """All truths with their predictions, and problems by their kind, from names and headers alone.
 
     Raises:
-        ValueError: There are no truths.
+        ValueError: There are no truths, or no predictions.
     """
     of_truths, duplicate_truths = files_by_stem(truths)
     found, duplicates = files_by_stem(predictions)
-    if not of_truths:
-        raise ValueError(f'no image file in --gt {truths}.')
+    for option, folder, files in (('--gt', truths, of_truths), ('--pred', predictions, found)):
+        if not files:
+            raise ValueError(f'no image file in {option} {folder}{what_is_there(folder)}')
     pairs = [Pair(stem, found.get(stem), path) for stem, path in of_truths.items()]
     problems = {
         'duplicate': duplicate_truths + duplicates,
@@ -212,16 +219,17 @@ def read_prediction(path: Path, full_scale: int | None) -> np.ndarray:
         ValueError: The file is damaged or no mask, or holds no other values than 0 and 1.
     """
     image = read_image(str(path))
-    if full_scale is None:
-        deep = image.mode.startswith('I')
-        mask = to_alpha(image, 1 if image.mode in ('1', 'F') else 65535 if deep else 255)
-        if image.mode not in ('1', 'F') and round(mask.max() * (65535 if deep else 255)) == 1:
-            raise ValueError(
-                'its largest grey level is 1; say with --full-scale which level is foreground, '
-                '1 or 255'
-            )
-        return mask
-    return to_alpha(image, full_scale)
+    if image.mode in ('1', 'F'):
+        return to_alpha(image, 1)  # they have no grey levels
+    if full_scale is not None:
+        return to_alpha(image, full_scale)
+    white = 65535 if image.mode.startswith('I') else 255
+    mask = to_alpha(image, white)
+    if round(mask.max() * white) == 1:
+        raise ValueError(
+            'its largest grey level is 1; say with --full-scale which level is foreground, 1 or 255'
+        )
+    return mask
 
 
 def score(pair: Pair, settings: Settings) -> tuple[dict[str, float], np.ndarray] | str:
@@ -258,7 +266,7 @@ def score_all(
         return
     # OpenCV's threads do not survive a fork, and its workers would wait for them
     cv2.setNumThreads(1)
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
         try:
             waiting = {}
             remaining = iter(pairs)
@@ -394,8 +402,11 @@ def draw_curves(curves: dict[str, dict[str, np.ndarray]], title: str, out: Path)
     figure = Figure(figsize=(10, 4.4), layout='constrained')
     left, right = figure.subplots(1, 2)
     for name, of_model in curves.items():
-        left.plot(of_model['recall'], of_model['precision'], label=name)
-        right.plot(np.arange(LEVELS)[::-1], of_model['F'], label=name)
+        # matplotlib takes $ for mathematics and leaves out names that begin with _
+        label = name.replace('$', r'\$')
+        label = f' {label}' if label.startswith('_') else label
+        left.plot(of_model['recall'], of_model['precision'], label=label)
+        right.plot(np.arange(LEVELS)[::-1], of_model['F'], label=label)
     left.set(xlabel='recall', ylabel='precision', xlim=(0, 1.01), ylim=(0, 1.01))
     right.set(xlabel='threshold (of 255)', ylabel='F-measure', ylim=(0, 1.01))
     for axis in (left, right):
@@ -478,19 +489,20 @@ def write_tables(results: dict[str, dict], settings: Settings, folder: Path) -> 
     return text
 
 
-def describe(problems: dict[str, dict[str, list[str]]]) -> str:
-    """Problems by model and kind, as text; of each kind the first few."""
-    ways_out = {
-        'duplicate': 'masks whose stem another has too; remove one of each',
-        'missing': 'truths without a mask; --missing skip|empty',
-        'extra': 'masks without a truth; --extra skip',
-        'size': f"masks that are not of their truth's size; --resize {'|'.join(RESIZE_RULES)}",
-        'unreadable': 'files that cannot be read; replace them, or --missing skip|empty',
+def describe(problems: dict[str, dict[str, list[str]]], ways_out: bool) -> str:
+    """Problems by model and kind, as text, maybe with ways out; of each kind the first few."""
+    kinds = {
+        'duplicate': ('masks whose stem another has too', 'remove one of each'),
+        'missing': ('truths without a mask', '--missing skip|empty'),
+        'extra': ('masks without a truth', '--extra skip'),
+        'size': ("masks that are not of their truth's size", f'--resize {"|".join(RESIZE_RULES)}'),
+        'unreadable': ('files that cannot be read', 'replace them, or --missing skip|empty'),
     }
     lines = []
-    for model, kinds in problems.items():
-        for kind, items in kinds.items():
-            lines.append(f'{model}: {len(items)} {ways_out[kind]}')
+    for model, found in problems.items():
+        for kind, items in found.items():
+            what, way_out = kinds[kind]
+            lines.append(f'{model}: {len(items)} {what}' + (f'; {way_out}' if ways_out else ''))
             lines += [f'  {item}' for item in items[:LISTED]]
             if len(items) > LISTED:
                 lines.append(f'  and {len(items) - LISTED} more')
@@ -520,7 +532,7 @@ def main(argv: list[str] | None = None) -> int:
             for name, kinds in known.items()
         }
         if any(open_problems.values()):
-            print(f'nothing was scored:\n{describe(open_problems)}', file=sys.stderr)
+            print(f'nothing was scored:\n{describe(open_problems, ways_out=True)}', file=sys.stderr)
             return 1
 
         folder = args.out.with_suffix('')
@@ -535,7 +547,10 @@ def main(argv: list[str] | None = None) -> int:
                 if args.missing != 'skip':
                     unreadable[name] = {'unreadable': failed}
         if unreadable:
-            print(f'not everything was scored:\n{describe(unreadable)}', file=sys.stderr)
+            print(
+                f'not everything was scored:\n{describe(unreadable, ways_out=True)}',
+                file=sys.stderr,
+            )
             return 1
 
         for name, (pairs, _) in found.items():
@@ -553,6 +568,9 @@ def main(argv: list[str] | None = None) -> int:
                 Image.fromarray(picture).save(folder / name / 'worst.jpg', quality=92)
         record = settings.record()
         draw_curves(curves, protocol_text(record), folder / 'curves.png')
+        if any(known.values()):
+            done = [f'--{k} {v}' for k, v in vars(args).items() if k in TREATMENTS and v]
+            print(f'scored with {" ".join(done)}:\n{describe(known, ways_out=False)}\n')
         print(write_tables(results, settings, folder))
         content = {'models': results, 'gt': str(args.gt), 'protocol': record}
         save_json({**content, 'versions': versions()}, args.out)

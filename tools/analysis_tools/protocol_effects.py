@@ -34,7 +34,7 @@ VARIANTS = {
     'resized by nearest': ('soft', 'nearest'),
     'resized by bicubic': ('soft', 'bicubic'),
     'not in 8 bits': ({'quantise': False}, 'bilinear'),
-    'min-max stretched': ({'min_max': True}, 'bilinear'),
+    'min-max stretched (`pysodmetrics`)': ('pysodmetrics', 'bilinear'),
     'binarised at 0.5 (`binary`)': ('binary', 'bilinear'),
     'binarised at 0.3': ({'binarise': 0.3}, 'bilinear'),
     'both (`diffdis`)': ('diffdis', 'bilinear'),
