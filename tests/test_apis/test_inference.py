@@ -2,9 +2,11 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -147,6 +149,8 @@ def test_config_without_a_model():
         (np.zeros((4, 4), np.float32), ValueError, r'float32 of shape \(4, 4\), expected uint8'),
         (np.zeros((4, 4, 2), np.uint8), ValueError, r'shape \(4, 4, 2\)'),
         (np.zeros((0, 4, 3), np.uint8), ValueError, r'shape \(0, 4, 3\)'),
+        (Image.new('RGB', (0, 4)), ValueError, '0x4 pixels'),
+        ('', FileNotFoundError, 'empty'),
         (7, TypeError, '`pictures` is a int'),
         ('gone.jpg', FileNotFoundError, 'gone.jpg'),
     ],
@@ -349,6 +353,49 @@ def test_memory_that_does_not_suffice_is_named(two_channels, pictures, monkeypat
         inferencer(pictures[0])
 
 
+@pytest.mark.parametrize(
+    ('error', 'message'),
+    [
+        (MemoryError(), 'the memory does not suffice'),
+        (cv2.error('OpenCV: (-215)\n bad size\n'), r'OpenCV: \(-215\) bad size'),
+    ],
+)
+def test_whatever_fails_of_one_picture_is_named_in_a_line(
+    two_channels, pictures, monkeypatch, error, message
+):
+    inferencer = DISInferencer(*two_channels, device='cpu')
+    prepare = inferencer.prepare
+
+    def fail_once(picture, stem, index):
+        if index == 1:
+            raise error
+        return prepare(picture, stem, index)
+
+    monkeypatch.setattr(inferencer, 'prepare', fail_once)
+    reports = []
+    results = list(inferencer(pictures[:3], on_error=lambda *r: reports.append(r)))
+    assert [result.index for result in results] == [0, 2]
+    assert re.fullmatch(message, inference.reason(reports[0][1]))
+
+
+def test_reading_that_exceeds_the_memory_does_not_blame_the_file(
+    two_channels, tmp_path, draw_pair, monkeypatch
+):
+    Image.fromarray(draw_pair()[0]).save(tmp_path / 'a.png')
+
+    def exhausted(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(cv2, 'imdecode', exhausted)
+    with pytest.raises(ValueError, match=r"a\.png': the memory does not suffice$"):
+        DISInferencer(*two_channels, device='cpu')(tmp_path / 'a.png')
+
+
+def test_name_that_is_no_utf8(diffusion, pictures):
+    inferencer = DISInferencer(*diffusion, device='cpu')
+    assert inferencer(pictures[0], stem=os.fsdecode(b'caf\xe9')).mask.std() > 0
+
+
 def test_switches_leave_the_masks_as_they_are(diffusion, pictures, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, mode: compiled.append(mode))
@@ -369,6 +416,7 @@ def test_switches_leave_the_masks_as_they_are(diffusion, pictures, monkeypatch):
         (dict(precision='half'), r"`precision` is 'half', expected one of \['float32'"),
         (dict(vae_precision='float32'), 'EncoderDecoder, expected a DiffusionSegmentor'),
         (dict(vae_slicing=True), 'EncoderDecoder, expected a DiffusionSegmentor'),
+        (dict(compile='fast'), r"`compile` is 'fast', expected one of \['default'"),
         (dict(device='gpu'), "`device` is 'gpu', expected 'cpu', 'cuda' or 'mps'"),
     ],
 )
