@@ -13,7 +13,8 @@ import torch
 
 def seed_words(*parts: int | str) -> np.ndarray:
     """Four uint32 that stand for `parts`, e.g. a seed, a purpose and a step."""
-    name = '/'.join(map(str, parts)).encode()
+    # names of files on Linux may be no UTF-8; Python keeps such bytes as surrogates
+    name = '/'.join(map(str, parts)).encode(errors='surrogateescape')
     return np.frombuffer(hashlib.blake2b(name, digest_size=16).digest(), np.uint32)
 
 

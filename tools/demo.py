@@ -215,6 +215,7 @@ def main() -> None:
             args.out / f'{kind}s',
             '--type',
             kind,
+            '--overwrite',  # of an earlier demo, whose photographs were written anew
         )
 
     print(f'\nOn {args.num_val} images, protocol "soft", single scale, seed 0:\n')

@@ -6,16 +6,22 @@ Inputs are files, folders (every file directly inside, hidden ones aside) and gl
 as a viewer shows it. Pictures of the same stem keep their whole file name in the result's, preceded
 by the folder's if that is not enough. A file that cannot be read is reported at the end, and the
 rest is done. Results are whole or not there at all: a run that was interrupted goes on where it
-stopped, if it is repeated. Nothing in a folder of the pictures is replaced.
+stopped, if it is repeated. Pictures say what they were made of and how (PNG's text 'mmdiffdis'): a
+run with other options, weights or pictures is refused where it would take them for its own. Nothing
+in a folder of the pictures is replaced, and a folder that is predicted cannot be --out.
 
 A video becomes a video, `DIR/<stem>.mp4`, all of whose frames start from the same noise (a last odd
 column or row is cut off); or, with --frames, the pictures `DIR/<stem>/000000.png`, ..., which are
 all made again if the run is repeated.
 
-Exit code: 0 if everything was done, 1 if files were skipped or the command holds a mistake.
+Exit code: 0 if everything was done, 1 if files were skipped or the command holds a mistake, 130 if
+it was interrupted (Ctrl-C).
 """
 
 import argparse
+import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -25,16 +31,24 @@ import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from mmdiffdis.apis import DISInferencer, DISResult, find_pictures, name_results
-from mmdiffdis.apis.inference import PICTURE_ERRORS, PIXEL_BUDGET, PRECISIONS
+from mmdiffdis.apis.inference import (
+    COMPILE_MODES,
+    PICTURE_ERRORS,
+    PIXEL_BUDGET,
+    PRECISIONS,
+    reason,
+)
 from mmdiffdis.apis.threads import map_ahead
 from mmdiffdis.apis.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
 from mmdiffdis.files import whole_or_nothing
 from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.visualization.panel import overlay, panel, to_grey
 
+ORIGIN = 'mmdiffdis'
 PICTURES: dict[str, Callable[[DISResult], np.ndarray]] = {
     'mask': lambda result: to_grey(result.mask),
     'cutout': lambda result: result.cutout(),
@@ -63,16 +77,66 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=1, help='pictures at once')
     parser.add_argument('--precision', choices=PRECISIONS, default='float32')
     parser.add_argument('--vae-precision', choices=PRECISIONS, help='default: like --precision')
-    parser.add_argument('--compile', metavar='MODE', help="a mode of torch.compile, e.g. 'default'")
+    parser.add_argument('--compile', choices=COMPILE_MODES, help='a mode of torch.compile')
     parser.add_argument('--channels-last', action='store_true', help='memory format of the network')
     parser.add_argument('--vae-slicing', action='store_true', help='less memory in large batches')
     return parser.parse_args(argv)
 
 
-def save(picture: np.ndarray, path: Path) -> None:
-    """Writes a PNG, whole or not at all."""
+def save(picture: np.ndarray, path: Path, origin: dict | None = None) -> None:
+    """Writes a PNG, whole or not at all, that says where it comes from."""
+    text = PngInfo()
+    if origin is not None:
+        text.add_text(ORIGIN, json.dumps(origin))
     with whole_or_nothing(path) as unfinished:
-        Image.fromarray(picture).save(unfinished, format='PNG')
+        Image.fromarray(picture).save(unfinished, format='PNG', pnginfo=text)
+
+
+def origin_of(args: argparse.Namespace, source: Path) -> dict:
+    """What decides the result of a picture but for rounding."""
+    return {
+        'type': args.type,
+        'config': Path(args.config).stem,
+        'checkpoint': _describe(Path(args.checkpoint)),
+        'seed': args.seed,
+        'precision': [args.precision, args.vae_precision],
+        'picture': _describe(source),
+    }
+
+
+def _describe(path: Path) -> list:
+    """A file's name, size and time of its last change; of a URL, its last part."""
+    if not path.is_file():
+        return [path.name]
+    status = path.stat()
+    return [path.name, status.st_size, int(status.st_mtime)]
+
+
+def is_done(result: Path, origin: dict) -> bool:
+    """Whether a result is there, from an earlier run.
+
+    Raises:
+        FileExistsError: something else is there.
+    """
+    if not result.is_file():
+        return False
+    if is_video(result):  # holds no text
+        return True
+    try:
+        with Image.open(result) as picture:
+            found = json.loads(picture.info[ORIGIN])
+    except (OSError, KeyError, ValueError):
+        found = {}
+    changes = [
+        f'{key} {found[key]}, now {origin[key]}' for key in found if found[key] != origin[key]
+    ]
+    if changes or not found:
+        why = '; '.join(changes) or 'not made by it'
+        raise FileExistsError(
+            f"'{result}' is not what this run would make ({why}); choose another --out, or "
+            '--overwrite.'
+        )
+    return True
 
 
 class Prediction:
@@ -93,11 +157,12 @@ class Prediction:
         bar = tqdm(total=len(jobs), unit='picture', disable=not jobs)
 
         def skip(name: str, error: Exception) -> None:
-            self.skipped.append(f'{name}: {error}')
+            self.skipped.append(f'{name}: {reason(error)}')
             bar.update()
 
         def write(result: DISResult) -> None:
-            save(PICTURES[self.args.type](result), jobs[result.index][1])
+            source, target = jobs[result.index]
+            save(PICTURES[self.args.type](result), target, origin_of(self.args, source))
 
         results = self._predict((picture for picture, _ in jobs), on_error=skip)
         # written while the network takes the next ones
@@ -120,8 +185,11 @@ class Prediction:
             frames = tqdm(frames, desc=source.name, unit='frame')
             if self.args.frames:
                 target.mkdir(exist_ok=True)
+                result = None
                 for result in frames:
                     save(PICTURES[self.args.type](result), target / f'{result.index:06d}.png')
+                if result is None:
+                    raise ValueError('the video has no frames.')
             else:
                 with whole_or_nothing(target) as unfinished:
                     writer = VideoWriter(unfinished, reader.fps)
@@ -130,7 +198,7 @@ class Prediction:
                     writer.close()
             self.done += 1
         except PICTURE_ERRORS as error:
-            self.skipped.append(f'{source}: {error}')
+            self.skipped.append(f'{source}: {reason(error)}')
 
     def _predict(self, pictures: Iterable, **options) -> Iterable[DISResult]:
         for result in self.inferencer(pictures, batch_size=self.args.batch_size, **options):
@@ -152,6 +220,10 @@ def plan(args: argparse.Namespace) -> list[tuple[Path, Path]]:
         FileNotFoundError, ValueError: An input is not there, results would clash, or a video
             cannot hold what is asked for.
     """
+    folders = [Path(name).resolve() for name in args.input if Path(name).is_dir()]
+    if args.out.resolve() in folders:
+        # repeated, the run would take its masks for pictures
+        raise ValueError(f"--out '{args.out}' is a folder of pictures; choose another.")
     video_suffix = '' if args.frames else '.mp4'  # of a folder, or of a video
     sources = find_pictures(args.input)
     if args.type == 'cutout' and not args.frames and any(map(is_video, sources)):
@@ -175,8 +247,12 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f'--batch-size {args.batch_size}: expected at least 1.')
         jobs = plan(args)
         args.out.mkdir(parents=True, exist_ok=True)
+        if not os.access(args.out, os.W_OK):
+            raise PermissionError(f"cannot write to --out '{args.out}'.")
         # a folder of frames may hold some of them only
-        left = [job for job in jobs if args.overwrite or not job[1].is_file()]
+        left = [
+            job for job in jobs if args.overwrite or not is_done(job[1], origin_of(args, job[0]))
+        ]
         inferencer = DISInferencer(
             args.config,
             args.checkpoint,
@@ -191,10 +267,15 @@ def main(argv: list[str] | None = None) -> int:
         )
     prediction = Prediction(args, inferencer)
     start = time.perf_counter()
-    prediction.pictures([job for job in left if not is_video(job[0])])
-    for source, target in left:
-        if is_video(source):
-            prediction.video(source, target)
+    interrupted = False
+    try:
+        prediction.pictures([job for job in left if not is_video(job[0])])
+        for source, target in left:
+            if is_video(source):
+                prediction.video(source, target)
+    except KeyboardInterrupt:
+        interrupted = True
+        print('\ninterrupted; the same command goes on from here', file=sys.stderr)
 
     seconds = time.perf_counter() - start
     print(f'{prediction.done} of {len(jobs)} written to {args.out}, in {seconds:.1f} s')
@@ -202,6 +283,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f'{len(jobs) - len(left)} were there already (--overwrite replaces them)')
     for line in prediction.skipped:
         print(f'skipped {line}', file=sys.stderr)
+    if interrupted:
+        return 128 + signal.SIGINT  # as shells say it
     return 1 if prediction.skipped else 0
 
 

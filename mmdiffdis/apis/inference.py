@@ -47,7 +47,8 @@ PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': t
 # sizes. A larger picture goes alone: what it takes is 25 bytes a pixel at most.
 PIXEL_BUDGET = 100_000_000
 # What is wrong with one picture, and no reason to leave out the others.
-PICTURE_ERRORS = (OSError, ValueError, MemoryError)
+PICTURE_ERRORS = (OSError, ValueError, MemoryError, cv2.error)
+COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 
 Picture = str | Path | np.ndarray | Image.Image
 
@@ -111,7 +112,8 @@ class DISInferencer:
             keeps within 2/255 of float32 on 99.9 % of pixels, 'bfloat16' does not.
         vae_precision: the same for a diffusion model's autoencoder alone; None: like `precision`.
         compile: compile the network's blocks, in this mode of ``torch.compile``: 'default',
-            'reduce-overhead' (CUDA graphs) or 'max-autotune'. The first pictures take longer.
+            'reduce-overhead' (CUDA graphs), 'max-autotune' or 'max-autotune-no-cudagraphs'. The
+            first pictures take longer.
         channels_last: keep feature maps with their channels innermost.
         vae_slicing: let the autoencoder take the pictures of a batch one by one, in less memory.
 
@@ -147,6 +149,8 @@ class DISInferencer:
             raise ValueError(f"the config '{cfg.filename}' has no `model`.")
         dtype = _precision('precision', precision)
         vae_dtype = _precision('vae_precision', vae_precision or precision)
+        if compile and compile not in COMPILE_MODES:
+            raise ValueError(f"`compile` is '{compile}', expected one of {list(COMPILE_MODES)}.")
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.pipeline = Compose(_picture_transforms(cfg))
         self.device = choose_device(device)
@@ -200,13 +204,14 @@ class DISInferencer:
 
         Raises:
             FileNotFoundError: if there is no such file.
+            OSError: if a Pillow image cannot be decoded.
             ValueError: if one picture cannot be read or is not of a kind listed above, or the
                 network's output is not finite.
             MemoryError: if one picture does not fit into memory.
             TypeError: if a picture is something else.
         """
         is_path = isinstance(pictures, (str, Path))
-        if is_path and Path(pictures).is_dir():
+        if is_path and (str(pictures) == '' or Path(pictures).is_dir()):
             pictures = find_pictures([str(pictures)])
         elif is_path or isinstance(pictures, (np.ndarray, Image.Image)):
             return self.predict([self.prepare(pictures, stem)])[0]
@@ -442,8 +447,17 @@ def _shape(prepared: PreparedPicture) -> torch.Size:
     return prepared.packed['inputs'].shape
 
 
+def reason(error: Exception) -> str:
+    """One line that says why a picture was skipped; errors of Python and OpenCV may not."""
+    if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
+        error = MemoryError()
+    if isinstance(error, MemoryError) and not str(error):
+        return 'the memory does not suffice'
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
 def _warn(name: str, error: Exception) -> None:
-    print_log(f'skipped {name}: {error}', logger='current', level=logging.WARNING)
+    print_log(f'skipped {name}: {reason(error)}', logger='current', level=logging.WARNING)
 
 
 def _count_pixels(picture: Picture) -> int:
@@ -463,6 +477,8 @@ def _decode(picture: Picture) -> tuple[np.ndarray, str | None]:
     if isinstance(picture, (str, Path)):
         return read_bgr(str(picture)), str(picture)
     if isinstance(picture, Image.Image):
+        if not (picture.width and picture.height):
+            raise ValueError(f'the image has {picture.width}x{picture.height} pixels.')
         rgb = to_rgb(ImageOps.exif_transpose(picture))
         path = getattr(picture, 'filename', None) or None
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), path

@@ -15,6 +15,8 @@ def find_pictures(inputs: list[str]) -> list[Path]:
     """
     found = {}
     for name in inputs:
+        if not name:  # of an unset variable of the shell; a path of '' is the folder at hand
+            raise FileNotFoundError("an input is empty ('').")
         path = Path(name)
         if path.is_dir():
             files = [file for file in path.iterdir() if file.is_file()]

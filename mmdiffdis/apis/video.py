@@ -44,7 +44,7 @@ class VideoWriter:
         """Append a frame.
 
         Raises:
-            OSError: if OpenCV has no encoder for the file's kind.
+            OSError: if OpenCV has no encoder for the file's kind, or for frames that narrow.
         """
         bgr = np.repeat(frame[..., None], 3, axis=2) if frame.ndim == 2 else frame[..., ::-1]
         if self._writer is None:
@@ -52,7 +52,10 @@ class VideoWriter:
             size = bgr.shape[1], bgr.shape[0]
             self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, size)
             if not self._writer.isOpened():
-                raise OSError(f"OpenCV cannot write the video '{self._path}'.")
+                raise OSError(
+                    f'OpenCV cannot write a video of {size[0]}x{size[1]} pixels; write single '
+                    'pictures (--frames).'
+                )
         self._writer.write(np.ascontiguousarray(bgr))
 
     def close(self) -> None:

@@ -79,14 +79,21 @@ class InteractiveTransformer(nn.Module):
 
     def forward(self, x: Tensor, prompt: Tensor, mask_only: bool = False) -> Tensor:
         """[2B, C, h, w] and the prompt [2B, L, D] -> [2B, C, h, w], or [B, ...] if `mask_only`."""
+        return self.exchange(x, self.look_at_self(x), prompt, mask_only)
+
+    def look_at_self(self, x: Tensor) -> Tensor:
+        """Up to the self-attention: [2B, C, h, w] -> tokens [2B, hw, C]."""
+        tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))
+        return tokens + self.self_attention(self.self_norm(tokens))
+
+    def exchange(self, x: Tensor, tokens: Tensor, prompt: Tensor, first_only: bool) -> Tensor:
+        """The rest, for both halves or for the first: [2B, C, h, w] or [B, C, h, w]."""
         height, width = x.shape[2:]
-        tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # [2B, hw, C]
-        tokens = tokens + self.self_attention(self.self_norm(tokens))
-        kept = len(tokens) // 2 if mask_only else len(tokens)
+        kept = len(tokens) // 2 if first_only else len(tokens)
         if self.mutual_attention is None:
             tokens = tokens[:kept]
         else:
-            tokens = tokens[:kept] + self.mutual_attention(tokens, mask_only)
+            tokens = tokens[:kept] + self.mutual_attention(tokens, first_only)
         tokens = tokens + self.prompt_attention(
             self.prompt_norm(tokens), encoder_hidden_states=prompt[:kept]
         )
@@ -151,5 +158,15 @@ class DBIANeck(BaseModule):
             [2B, C, h, w], or [B, C, h, w] if `mask_only`.
         """
         x = self.residual_in(x, embedding)
-        x = self.transformer(x, prompt, mask_only)
-        return self.residual_out(x, embedding[: len(x)])
+        if self.training or mask_only or self.transformer.mutual_attention is None:
+            x = self.transformer(x, prompt, mask_only)
+            return self.residual_out(x, embedding[: len(x)])
+        # Half by half, so that the mask's is to the last bit what it is alone.
+        size = len(x) // 2
+        tokens = self.transformer.look_at_self(x)
+        halves = []
+        for shift in (0, size):  # what comes first is finished
+            own = (each.roll(-shift, 0) for each in (x, tokens, prompt))
+            half = self.transformer.exchange(*own, first_only=True)
+            halves.append(self.residual_out(half, embedding.roll(-shift, 0)[:size]))
+        return torch.cat(halves)

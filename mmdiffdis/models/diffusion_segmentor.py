@@ -187,12 +187,23 @@ class DiffusionSegmentor(BaseSegmentor):
         # 3. SWCI
         skips = self.backbone.inject(skips, latents[1:])
         # 4. DBIA
+        size = len(latents[0])
         if self.neck is not None:
             bottleneck = self.neck(bottleneck, embedding, prompt, mask_only)
         elif mask_only:
-            bottleneck = bottleneck[: len(latents[0])]
+            bottleneck = bottleneck[:size]
         # 5. decoder
-        return self.backbone.decode(bottleneck, skips, embedding, prompt)
+        if self.training or len(bottleneck) == size:
+            return self.backbone.decode(bottleneck, skips, embedding, prompt)
+        # Half by half: kernels round differently in batches of another size, and the mask must not
+        # depend on whether its edge is asked for.
+        outputs = []
+        for half in (slice(size), slice(size, None)):
+            own = [[skip[half] for skip in level] for level in skips]
+            outputs.append(
+                self.backbone.decode(bottleneck[half], own, embedding[half], prompt[half])
+            )
+        return torch.cat(outputs)
 
     def denoise(
         self,
@@ -352,8 +363,9 @@ class DiffusionSegmentor(BaseSegmentor):
             self.scheduler.timesteps(self.test_cfg['num_steps']),
             mask_only=self.edge and not self.test_cfg['edge'],
         )
-        # 4. decode
-        maps = self.decode_head.predict(clean, self.vae)
+        # 4. decode, half by half for the same reason as in `unet`
+        parts = [self.decode_head.predict(part, self.vae) for part in clean.split(len(names))]
+        maps = torch.cat(parts)
         if self.test_cfg['min_max']:
             maps = torch.stack([stretch(one) for one in maps])
         return maps

@@ -2,9 +2,11 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -147,6 +149,8 @@ def test_config_without_a_model():
         (np.zeros((4, 4), np.float32), ValueError, r'float32 of shape \(4, 4\), expected uint8'),
         (np.zeros((4, 4, 2), np.uint8), ValueError, r'shape \(4, 4, 2\)'),
         (np.zeros((0, 4, 3), np.uint8), ValueError, r'shape \(0, 4, 3\)'),
+        (Image.new('RGB', (0, 4)), ValueError, '0x4 pixels'),
+        ('', FileNotFoundError, 'empty'),
         (7, TypeError, '`pictures` is a int'),
         ('gone.jpg', FileNotFoundError, 'gone.jpg'),
     ],
@@ -288,6 +292,23 @@ def test_shipped_model_in_half_precision():
     assert masks[0].max() > 0.9 and 0 < np.quantile(errors, 0.999) <= 2 / 255
 
 
+@pytest.mark.parametrize('batch_size', [1, 3])
+def test_shipped_model_has_the_same_mask_with_and_without_edges(batch_size):
+    """To the last bit: a trained model makes 1e-4 of what another rounding changes."""
+    drawings = [draw_sample(0, 'DIS-VD', index).image for index in range(3)]
+    shipped = 'diffdis_tiny_1xb8-1k2_synthetic-dis-256x256', 'mmdiffdis://diffdis_tiny'
+    masks = [
+        [
+            result.mask
+            for result in DISInferencer(*shipped, device='cpu', edge=edge)(
+                drawings, batch_size=batch_size
+            )
+        ]
+        for edge in (False, True)
+    ]
+    np.testing.assert_array_equal(*masks)
+
+
 def test_autoencoder_may_stay_in_float32(diffusion, pictures):
     options = dict(device='cpu', precision='float16', vae_precision='float32', edge=True)
     inferencer = DISInferencer(*diffusion, **options)
@@ -308,10 +329,12 @@ def test_stock_segmentor_in_half_precision(config, stock_checkpoint, pictures):
 def test_overflow_is_an_error_instead_of_a_black_mask(diffusion, pictures, part):
     inferencer = DISInferencer(*diffusion, device='cpu', edge=part == 'edge')
     decode = inferencer.model.decode_head.forward
+    parts = iter(('mask', 'edge'))
 
     def overflow(clean, vae):
         maps = decode(clean, vae)
-        maps[-1, 0, 5, 5] = -torch.inf  # would be clipped to 0
+        if next(parts) == part:
+            maps[-1, 0, 5, 5] = -torch.inf  # would be clipped to 0
         return maps
 
     inferencer.model.decode_head.forward = overflow
@@ -328,6 +351,49 @@ def test_memory_that_does_not_suffice_is_named(two_channels, pictures, monkeypat
     monkeypatch.setattr(inferencer.model, 'test_step', exhausted)
     with pytest.raises(MemoryError, match='smaller batch size.*you tried 1 TB'):
         inferencer(pictures[0])
+
+
+@pytest.mark.parametrize(
+    ('error', 'message'),
+    [
+        (MemoryError(), 'the memory does not suffice'),
+        (cv2.error('OpenCV: (-215)\n bad size\n'), r'OpenCV: \(-215\) bad size'),
+    ],
+)
+def test_whatever_fails_of_one_picture_is_named_in_a_line(
+    two_channels, pictures, monkeypatch, error, message
+):
+    inferencer = DISInferencer(*two_channels, device='cpu')
+    prepare = inferencer.prepare
+
+    def fail_once(picture, stem, index):
+        if index == 1:
+            raise error
+        return prepare(picture, stem, index)
+
+    monkeypatch.setattr(inferencer, 'prepare', fail_once)
+    reports = []
+    results = list(inferencer(pictures[:3], on_error=lambda *r: reports.append(r)))
+    assert [result.index for result in results] == [0, 2]
+    assert re.fullmatch(message, inference.reason(reports[0][1]))
+
+
+def test_reading_that_exceeds_the_memory_does_not_blame_the_file(
+    two_channels, tmp_path, draw_pair, monkeypatch
+):
+    Image.fromarray(draw_pair()[0]).save(tmp_path / 'a.png')
+
+    def exhausted(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(cv2, 'imdecode', exhausted)
+    with pytest.raises(ValueError, match=r"a\.png': the memory does not suffice$"):
+        DISInferencer(*two_channels, device='cpu')(tmp_path / 'a.png')
+
+
+def test_name_that_is_no_utf8(diffusion, pictures):
+    inferencer = DISInferencer(*diffusion, device='cpu')
+    assert inferencer(pictures[0], stem=os.fsdecode(b'caf\xe9')).mask.std() > 0
 
 
 def test_switches_leave_the_masks_as_they_are(diffusion, pictures, monkeypatch):
@@ -350,6 +416,7 @@ def test_switches_leave_the_masks_as_they_are(diffusion, pictures, monkeypatch):
         (dict(precision='half'), r"`precision` is 'half', expected one of \['float32'"),
         (dict(vae_precision='float32'), 'EncoderDecoder, expected a DiffusionSegmentor'),
         (dict(vae_slicing=True), 'EncoderDecoder, expected a DiffusionSegmentor'),
+        (dict(compile='fast'), r"`compile` is 'fast', expected one of \['default'"),
         (dict(device='gpu'), "`device` is 'gpu', expected 'cpu', 'cuda' or 'mps'"),
     ],
 )

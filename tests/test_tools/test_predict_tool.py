@@ -1,8 +1,10 @@
 """tools/predict.py from inputs to files."""
 
+import os
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import load_tool
@@ -92,8 +94,14 @@ def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_p
 def test_inputs_are_never_replaced(model, photos):
     before = (photos / 'b.c.png').read_bytes()
     with pytest.raises(SystemExit, match=r'b\.c\.png. beside the pictures.*another --out'):
-        run(model, photos, '--out', photos)
+        run(model, *photos.iterdir(), '--out', photos)
     assert (photos / 'b.c.png').read_bytes() == before
+
+
+def test_results_are_never_taken_for_pictures(model, photos):
+    with pytest.raises(SystemExit, match='is a folder of pictures; choose another'):
+        run(model, photos, '--out', photos / '..' / 'photos')
+    assert names(photos) == ['a #1.jpg', 'b.c.png']
 
 
 def test_files_beside_the_inputs_are_never_replaced(model, photos):
@@ -106,17 +114,76 @@ def test_files_beside_the_inputs_are_never_replaced(model, photos):
 def test_second_run_does_what_the_first_did_not(model, photos, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run(model, photos / 'b.c.png', '--out', out) == 0
-    (out / 'b.c.png').write_bytes(b'of the first run')
+    before = (out / 'b.c.png').stat()
     (out / '.123.a #1.png').write_bytes(b'half of a result: the run was killed')
     capsys.readouterr()
     assert run(model, photos, '--out', out) == 0
     printed = capsys.readouterr().out
     assert '1 of 2 written' in printed and '1 were there already' in printed
-    assert (out / 'b.c.png').read_bytes() == b'of the first run'
+    after = (out / 'b.c.png').stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     assert Image.open(out / 'a #1.png').size == (56, 40)
     assert run(model, photos, '--out', out, '--overwrite') == 0
     assert '2 of 2 written' in capsys.readouterr().out
     assert Image.open(out / 'b.c.png').size == (30, 61)
+
+
+@pytest.mark.parametrize(
+    ('options', 'change'),
+    [
+        (['--type', 'overlay'], 'type mask, now overlay'),
+        (['--seed', '5'], 'seed None, now 5'),
+        (['--precision', 'bfloat16'], 'bfloat16'),
+        ([], 'checkpoint'),
+        ([], 'picture'),
+        ([], 'not made by it'),
+    ],
+)
+def test_results_of_another_run_are_not_taken_for_this_ones(
+    model, photos, tmp_path, options, change
+):
+    out = tmp_path / 'out'
+    assert run(model, photos / 'b.c.png', '--out', out) == 0
+    if change == 'checkpoint':
+        os.utime(model[1], (0, 0))
+    elif change == 'picture':
+        Image.new('RGB', (9, 9)).save(photos / 'b.c.png')
+    elif change == 'not made by it':
+        (out / 'b.c.png').write_bytes(b'precious')
+    before = (out / 'b.c.png').read_bytes()
+    with pytest.raises(SystemExit, match=f'not what this run would make.*{change}.*another --out'):
+        run(model, photos, '--out', out, *options)
+    assert names(out) == ['b.c.png'] and (out / 'b.c.png').read_bytes() == before
+    assert run(model, photos, '--out', out, *options, '--overwrite') == 0
+    assert run(model, photos, '--out', out, *options) == 0
+
+
+def test_interrupted_run_ends_with_its_summary_and_is_resumed(
+    model, photos, tmp_path, capsys, monkeypatch
+):
+    step = DISInferencer.predict
+
+    def interrupt(inferencer, batch):
+        if batch[0].index:
+            raise KeyboardInterrupt
+        return step(inferencer, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DISInferencer, 'predict', interrupt)
+        assert run(model, photos, '--out', tmp_path / 'out') == 130
+    printed = capsys.readouterr()
+    assert 'of 2 written' in printed.out and 'interrupted; the same command' in printed.err
+    assert names(tmp_path / 'out') == ['a #1.png']
+    assert run(model, photos, '--out', tmp_path / 'out') == 0
+    assert names(tmp_path / 'out') == ['a #1.png', 'b.c.png']
+
+
+def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_predicted(
+    model, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    with pytest.raises(SystemExit, match='cannot write to --out'):
+        run(model, photos, '--out', tmp_path / 'out')
 
 
 def test_result_that_cannot_be_written_is_reported_and_leaves_nothing(
@@ -184,6 +251,16 @@ def test_what_is_no_video_is_reported_and_the_rest_is_done(model, clip, photos, 
     assert re.search(r"skipped .*broken.mp4: cannot read '.*' as a video", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize('options', [[], ['--frames']])
+def test_video_without_frames_is_reported(model, tmp_path, capsys, options):
+    empty = cv2.VideoWriter(
+        str(tmp_path / 'empty.avi'), cv2.VideoWriter.fourcc(*'MJPG'), 24, (8, 8)
+    )
+    empty.release()
+    assert run(model, tmp_path / 'empty.avi', '--out', tmp_path / 'out', *options) == 1
+    assert 'empty.avi: the video has no frames' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('options', [[], ['--overwrite']])
 def test_video_never_replaces_itself(model, clip, options):
     before = clip.read_bytes()
@@ -200,6 +277,7 @@ def test_transparent_video_is_a_mistake(model, clip, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
+        ([''], r"an input is empty \(''\)"),
         (['nowhere.jpg'], "'nowhere.jpg' is no file, no folder and matches no file"),
         (['empty'], r"the folder 'empty' has no files; sub-folders: 'empty/\*\*/\*'"),
     ],

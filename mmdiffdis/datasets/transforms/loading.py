@@ -104,6 +104,9 @@ def _named(path: str | Path, content: bytes | BinaryIO) -> Iterator[None]:
         yield
     # Pillow's decoders raise nearly anything on damaged data: OSError, SyntaxError, struct.error
     except Exception as error:
+        out_of_memory = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
+        if out_of_memory or isinstance(error, MemoryError):  # the file is sound
+            raise ValueError(f"cannot read '{path}': the memory does not suffice") from error
         is_bytes = isinstance(content, bytes)
         if not (len(content) if is_bytes else os.fstat(content.fileno()).st_size):
             reason = 'the file is empty'
