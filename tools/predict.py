@@ -127,13 +127,15 @@ def is_done(result: Path, origin: dict) -> bool:
             found = json.loads(picture.info[ORIGIN])
     except (OSError, KeyError, ValueError):
         found = {}
-    changes = [
-        f'{key} {found[key]}, now {origin[key]}' for key in found if found[key] != origin[key]
-    ]
-    if changes or not found:
-        why = '; '.join(changes) or 'not made by it'
+    if found != origin:
+        changes = [
+            f'{key} {found.get(key)}, now {value}'
+            for key, value in origin.items()
+            if found.get(key) != value
+        ]
         raise FileExistsError(
-            f"'{result}' is not what this run would make ({why}); choose another --out, or "
+            f"'{result}' is not what this run would make "
+            f'({"; ".join(changes) if found else "not made by it"}); choose another --out, or '
             '--overwrite.'
         )
     return True
