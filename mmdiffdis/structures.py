@@ -39,8 +39,7 @@ def foreground_probability(data_sample: BaseDataElement | Mapping) -> Tensor:
 
     Raises:
         ValueError: if there is no ``seg_logits``, it is not of 1 or 2 channels, holds NaN or
-        infinity, or a
-            single channel leaves [0, 1].
+            infinity, or a single channel leaves [0, 1].
     """
     field = data_sample.get('seg_logits')
     if field is None:
@@ -53,25 +52,23 @@ def foreground_probability(data_sample: BaseDataElement | Mapping) -> Tensor:
     if logits.ndim != 3 or logits.shape[0] not in (1, 2):
         raise ValueError(
             f"'seg_logits' has shape {tuple(logits.shape)}, expected [1, H, W] (foreground "
-            'probability) '
-            'or [2, H, W] (background and foreground logits). Train a segmentor for this task with '
-            '`num_classes=2` (and `out_channels=1` for a single channel).'
+            'probability) or [2, H, W] (background and foreground logits). Train a segmentor for '
+            'this task with `num_classes=2` (and `out_channels=1` for a single channel).'
         )
     logits = logits.detach().float()
     low, high = (bound.item() for bound in logits.aminmax())  # NaN if there is one
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(
             "'seg_logits' holds NaN or infinity: the model diverged or overflowed. Half precision "
-            'is a '
-            'common cause; predict in float32 or bfloat16.'
+            'is a common cause; predict in float32 or bfloat16.'
         )
     if logits.shape[0] == 2:
         return logits.softmax(dim=0)[1]
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise ValueError(
             f"one-channel 'seg_logits' lies in [{low:.4g}, {high:.4g}], expected probabilities in "
-            '[0, 1]: '
-            'these look like logits. Apply the sigmoid in `predict`, as mmseg does for one channel.'
+            '[0, 1]: these look like logits. Apply the sigmoid in `predict`, as mmseg does for one '
+            'channel.'
         )
     return logits[0] if low >= 0 and high <= 1 else logits[0].clamp(0, 1)
 

@@ -76,7 +76,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, help="seed of the noise (default: the config's)")
     parser.add_argument('--batch-size', type=int, default=1, help='pictures at once')
     parser.add_argument('--precision', choices=PRECISIONS, default='float32')
-    parser.add_argument('--vae-precision', choices=PRECISIONS, help='default: like --precision')
+    parser.add_argument('--vae-precision', choices=PRECISIONS, help='default: float32, always')
     parser.add_argument('--compile', choices=COMPILE_MODES, help='a mode of torch.compile')
     parser.add_argument('--channels-last', action='store_true', help='memory format of the network')
     parser.add_argument('--vae-slicing', action='store_true', help='less memory in large batches')

@@ -266,7 +266,7 @@ def test_pictures_that_cannot_be_stacked_go_alone(two_channels, pictures):
 )
 def test_half_precision_is_near_float32(diffusion, pictures, precision, levels):
     exact = DISInferencer(*diffusion, device='cpu')
-    half = DISInferencer(*diffusion, device='cpu', precision=precision)
+    half = DISInferencer(*diffusion, device='cpu', precision=precision, vae_precision=precision)
     assert half.model.backbone.dtype == half.model.vae.autoencoder.dtype != torch.float32
     assert half.model.scheduler.alphas_cumprod.dtype == torch.float32
     errors = np.concatenate(
@@ -286,7 +286,7 @@ def test_shipped_model_in_half_precision():
         np.stack(
             [result.mask for result in DISInferencer(*shipped, device='cpu', **half)(drawings)]
         )
-        for half in ({}, dict(precision='float16', vae_precision='float32'))
+        for half in ({}, dict(precision='float16'))
     ]
     errors = np.abs(masks[0] - masks[1])
     assert masks[0].max() > 0.9 and 0 < np.quantile(errors, 0.999) <= 2 / 255
@@ -309,9 +309,17 @@ def test_shipped_model_has_the_same_mask_with_and_without_edges(batch_size):
     np.testing.assert_array_equal(*masks)
 
 
-def test_autoencoder_may_stay_in_float32(diffusion, pictures):
-    options = dict(device='cpu', precision='float16', vae_precision='float32', edge=True)
-    inferencer = DISInferencer(*diffusion, **options)
+def test_bfloat16_says_that_it_is_not_exact(diffusion, monkeypatch):
+    said = []
+    monkeypatch.setattr(inference, 'print_log', lambda text, **_: said.append(text))
+    DISInferencer(*diffusion, device='cpu', precision='float16', vae_precision='float16')
+    assert not said
+    DISInferencer(*diffusion, device='cpu', precision='bfloat16')
+    assert 'more than 2/255' in said[0]
+
+
+def test_autoencoder_stays_in_float32(diffusion, pictures):
+    inferencer = DISInferencer(*diffusion, device='cpu', precision='float16', edge=True)
     assert inferencer.model.vae.autoencoder.dtype == torch.float32
     assert inferencer.model.neck.residual_in.conv1.weight.dtype == torch.float16
     result = inferencer(pictures[0])
@@ -381,14 +389,14 @@ def test_whatever_fails_of_one_picture_is_named_in_a_line(
 def test_reading_that_exceeds_the_memory_does_not_blame_the_file(
     two_channels, tmp_path, draw_pair, monkeypatch
 ):
-    Image.fromarray(draw_pair()[0]).save(tmp_path / 'a.png')
+    Image.fromarray(draw_pair()[0]).save(tmp_path / 'a.jpg')
 
     def exhausted(*args):
         raise MemoryError
 
     monkeypatch.setattr(cv2, 'imdecode', exhausted)
-    with pytest.raises(ValueError, match=r"a\.png': the memory does not suffice$"):
-        DISInferencer(*two_channels, device='cpu')(tmp_path / 'a.png')
+    with pytest.raises(ValueError, match=r"a\.jpg': the memory does not suffice$"):
+        DISInferencer(*two_channels, device='cpu')(tmp_path / 'a.jpg')
 
 
 def test_name_that_is_no_utf8(diffusion, pictures):

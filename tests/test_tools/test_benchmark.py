@@ -79,6 +79,8 @@ def test_models_and_variants_side_by_side(
         low, high = map(float, row['quartiles'].split('-'))
         assert low <= float(row['total ms']) <= high
     assert mask['MAE'] == edge['MAE'] != reference['MAE']
+    assert float(mask['differs']) == float(stock['differs']) == 0
+    assert float(edge['differs']) < 0.2 < float(reference['differs'])
 
     printed = capsys.readouterr().out
     assert printed.strip().endswith((tmp_path / 'out' / 'benchmark.md').read_text().strip())
@@ -108,6 +110,26 @@ def test_pictures_of_scikit_image_are_taken_if_there_are_no_others(diffusion, tm
     (row,) = run(diffusion, '--repeats', 1, out=tmp_path / 'out')
     assert 'MAE' not in row and 'Scores' not in capsys.readouterr().out
     assert len(list((tmp_path / 'out' / 'images').iterdir())) == 3
+
+
+def test_difference_that_nearly_all_pixels_keep_within(diffusion):
+    contestant = tool.load(diffusion, 'mask', torch.device('cpu'))
+    first = np.zeros((40, 100))
+    off = first.copy()
+    off[0, :4] = 1  # one pixel in a thousand may be anything
+    off[1] = 0.55 / 255
+    contestant.compare(off, first)
+    assert contestant.levels_apart() == 0.6
+    off[0, 4] = 0.2
+    contestant.compare(off, first)
+    assert contestant.levels_apart() == 51
+
+
+def test_stock_segmentors_have_no_variants_of_a_vae(stock_config, stock_checkpoint):
+    config = stock_config(2)
+    device = torch.device('cpu')
+    assert tool.load(f'{config}:{stock_checkpoint(config)}', 'float16_vae', device) is None
+    assert tool.load(f'{config}:{stock_checkpoint(config)}', 'fast', device) is not None
 
 
 def test_stopwatch_adds_up_what_a_stage_takes():

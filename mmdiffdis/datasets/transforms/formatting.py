@@ -51,8 +51,7 @@ class PackDISInputs(BaseTransform):
         if 'gt_seg_map' in results and 'gt_alpha' not in results:
             raise ValueError(
                 "PackDISInputs found 'gt_seg_map' without 'gt_alpha'; load masks with "
-                'LoadDISAnnotations '
-                '(stock LoadAnnotations reads 255 as "ignore").'
+                'LoadDISAnnotations (stock LoadAnnotations reads 255 as "ignore").'
             )
         sample = SegDataSample()
         for key in SOFT_FIELDS:
