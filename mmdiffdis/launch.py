@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -199,11 +200,13 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
 
 
 def start_worker() -> None:
-    """Initialises a process of a pool: OpenCV on one thread, and no life after the parent's.
+    """Initialises a process of a pool: OpenCV on one thread, and an end with the parent's.
 
-    Python leaves a pool's processes waiting for ever when their parent is killed.
+    Python leaves a pool's processes waiting for ever when their parent is killed; and Ctrl-C
+    reaches them, too, while it is for the parent to say what follows.
     """
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_parent() -> None:
         multiprocessing.parent_process().join()

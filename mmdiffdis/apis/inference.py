@@ -396,7 +396,7 @@ def with_test_options(
     if edge or 'edge' in test_cfg:
         test_cfg['edge'] = edge
     if seed is not None:
-        test_cfg['seed'] = seed
+        test_cfg['seed'] = int(seed)  # numpy's would not stay a number in a config
     if test_cfg:
         model_cfg.test_cfg = test_cfg
     return model_cfg

@@ -399,6 +399,13 @@ def test_reading_that_exceeds_the_memory_does_not_blame_the_file(
         DISInferencer(*two_channels, device='cpu')(tmp_path / 'a.jpg')
 
 
+def test_seed_of_numpy(diffusion, pictures):
+    seeds = (3, np.int64(3), 4)
+    masks = [DISInferencer(*diffusion, device='cpu', seed=s)(pictures[0]).mask for s in seeds]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    assert (masks[1] != masks[2]).any()
+
+
 def test_name_that_is_no_utf8(diffusion, pictures):
     inferencer = DISInferencer(*diffusion, device='cpu')
     assert inferencer(pictures[0], stem=os.fsdecode(b'caf\xe9')).mask.std() > 0

@@ -146,6 +146,10 @@ def test_mistakes_end_in_one_line(diffusion, stock_config, photos, tmp_path):
         run(diffusion, '--repeats', 0, out=out)
     with pytest.raises(SystemExit, match='--gt takes --images'):
         run(diffusion, '--gt', photos / 'gt', out=out)
+    (photos / 'im' / 'notes.txt').write_text('text')
+    with pytest.raises(SystemExit, match=r"cannot read '.*notes\.txt' as an image"):
+        run(diffusion, '--images', photos / 'im', out=out)
+    (photos / 'im' / 'notes.txt').unlink()
     (photos / 'gt' / 'b.png').unlink()
     with pytest.raises(SystemExit, match=r"gt' has no mask of the stem 'b'"):
         run(diffusion, '--images', photos / 'im', '--gt', photos / 'gt', out=out)

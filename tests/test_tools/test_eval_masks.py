@@ -182,8 +182,9 @@ def test_line_cut_by_a_kill_is_written_again(folders, score, name, cut):
     assert sorted(rows(folders)) == first[1]
 
 
-def test_killed_and_started_again(folders, draw_pair):
-    """With SIGKILL in the middle: nothing is lost, nothing doubled."""
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_started_again(folders, draw_pair, how):
+    """In the middle: nothing is lost, nothing doubled, and Ctrl-C (SIGINT) makes no fuss."""
     for seed in range(300):
         _, truth = draw_pair(seed, 120, 160)
         for folder in ('a', 'gt'):
@@ -192,13 +193,16 @@ def test_killed_and_started_again(folders, draw_pair):
     out = folders / 'out' / 's.json'
     command = [sys.executable, 'tools/analysis_tools/eval_masks.py', *arguments, '--out', out]
     process = subprocess.Popen(
-        [*map(str, command)], cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
+        [*map(str, command)], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     table = out.with_suffix('') / 'a' / 'per_image.csv'
     while process.poll() is None and (not table.exists() or table.read_bytes().count(b'\n') < 20):
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(process.pid, how)
+    _, errors = process.communicate()
+    if how == signal.SIGINT:
+        assert process.returncode == 130 and 'Traceback' not in errors
+        assert errors.endswith('interrupted; the same command goes on from here\n')
     assert 20 <= table.read_bytes().count(b'\n') < 305 and not out.exists()
     assert tool.main([*map(str, command[2:]), '--metrics', 'maxF', 'wF', 'E', 'S', 'MAE']) == 0
     stems = [row[0] for row in rows(folders)[1:]]

@@ -61,7 +61,7 @@ from mmdiffdis.apis.inference import (
     without_loading,
 )
 from mmdiffdis.datasets.pairing import image_files, stem_of
-from mmdiffdis.datasets.transforms.loading import read_image, to_alpha
+from mmdiffdis.datasets.transforms.loading import read_image, read_size, to_alpha
 from mmdiffdis.evaluation import (
     PAPER_MEASURES,
     PROTOCOLS,
@@ -410,6 +410,8 @@ def main(argv: list[str] | None = None) -> None:
         pictures = (
             find_pictures([args.images]) if args.images else bundled_pictures(args.out / 'images')
         )
+        for picture in pictures:
+            read_size(picture)  # raises now what would otherwise be raised in the middle
         truths = {picture: find_truth(picture, args.gt) for picture in pictures if args.gt}
         contestants: dict[Path, Contestant] = {}
         for model in args.model:

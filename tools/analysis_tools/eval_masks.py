@@ -17,13 +17,14 @@ is missing or what has changed since; it may be stopped at any moment.
 Missing, superfluous, unreadable and wrongly sized masks are listed, and nothing is scored, unless
 --missing, --extra and --resize say what to do about them; what was done is part of the results.
 
-Exit code: 0 if everything was scored, 1 otherwise.
+Exit code: 0 if everything was scored, 1 if not, 130 if it was interrupted (Ctrl-C).
 """
 
 import argparse
 import csv
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -541,7 +542,11 @@ def main(argv: list[str] | None = None) -> int:
         for name, (pairs, _) in found.items():
             if args.missing == 'skip':
                 pairs = [pair for pair in pairs if pair.prediction is not None]
-            failed = evaluate(pairs, settings, stores[name], args.workers)
+            try:
+                failed = evaluate(pairs, settings, stores[name], args.workers)
+            except KeyboardInterrupt:
+                print('\ninterrupted; the same command goes on from here', file=sys.stderr)
+                return 128 + signal.SIGINT  # as shells say it
             if failed:
                 known[name]['unreadable'] = failed
                 if args.missing != 'skip':
