@@ -171,4 +171,6 @@ def test_cold_models_need_no_file_to_start_from(tmp_path):
     device = torch.device('cpu')
     with pytest.raises(FileNotFoundError, match='missing.pth'):
         tool.load(str(config), 'mask', device)
-    assert tool.load(str(config), 'mask', device, cold=True).inferencer.model is not None
+    models = [tool.load(str(config), 'mask', device, cold=True).inferencer.model for _ in range(2)]
+    first, second = (model.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first), 'variants differ else'

@@ -193,7 +193,13 @@ def test_killed_and_started_again(folders, draw_pair, how):
     out = folders / 'out' / 's.json'
     command = [sys.executable, 'tools/analysis_tools/eval_masks.py', *arguments, '--out', out]
     process = subprocess.Popen(
-        [*map(str, command)], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*map(str, command)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # what runs in a shell's background has Ctrl-C ignored, and hands that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     table = out.with_suffix('') / 'a' / 'per_image.csv'
     while process.poll() is None and (not table.exists() or table.read_bytes().count(b'\n') < 20):

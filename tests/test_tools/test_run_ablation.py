@@ -140,7 +140,7 @@ def test_training_without_a_checkpoint_is_a_failure(tools, configs, tmp_path, mo
 
 def test_figures_of_different_protocols_stand_in_different_tables(tools, configs, tmp_path):
     arguments = [*configs, '--work-dir', str(tmp_path / 'work')]
-    tools.failing = 'one'
+    tools.failing = 'one.py'
     tool.main(arguments)
     tools.failing, tools.protocol = None, dict(PROTOCOL, protocol='soft', binarise=None)
     tool.main(arguments)  # now 'one' is scored, under another protocol than 'two'

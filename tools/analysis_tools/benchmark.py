@@ -254,6 +254,7 @@ def load(model: str, variant: str, device: torch.device, cold: bool = False) -> 
         if variant in DIFFUSION_VARIANTS:
             return None
         options = {name: value for name, value in options.items() if name != 'vae_precision'}
+    torch.manual_seed(0)  # what no file fills is the same in all variants of a model
     inferencer = DISInferencer(cfg, checkpoint or None, device, **options)
     watch = Stopwatch(device)
     for stage, name in (DIFFUSION_STAGES if is_diffusion else STOCK_STAGES).items():
