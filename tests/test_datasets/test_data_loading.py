@@ -1,14 +1,20 @@
 """Pictures and masks of every kind, and the edge target."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from conftest import ROOT
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
 from mmdiffdis.datasets.transforms import GenerateDISEdge, LoadDISAnnotations, LoadDISImage, loading
 from mmdiffdis.datasets.transforms.loading import (
     _decode_plain_png,
-    _is_plain_jpeg,
+    _is_plain,
     read_bgr,
     read_image,
     read_rgb,
@@ -156,7 +162,7 @@ def test_png_of_a_wrong_checksum_is_named(tmp_path):
     [
         ('a.jpg', {'quality': 90}, True),
         ('a.jpg', {'quality': 90, 'subsampling': 0, 'progressive': True}, True),
-        ('a.png', {}, False),
+        ('a.png', {}, True),
         ('a.webp', {}, False),
         ('a.bmp', {}, False),
     ],
@@ -165,7 +171,7 @@ def test_what_opencv_decodes_is_what_pillow_decodes(tmp_path, name, options, pla
     noise = np.random.default_rng(0).integers(0, 255, (37, 53, 3), np.uint8)
     path = save(Image.fromarray(noise), tmp_path / name, **options)
     image = Image.open(path)
-    assert _is_plain_jpeg(image, (tmp_path / name).read_bytes()) is plain
+    assert _is_plain(image, (tmp_path / name).read_bytes()) is plain
     expected = np.array(image.convert('RGB'))[..., ::-1]
     np.testing.assert_allclose(read_bgr(path).astype(int), expected, atol=1)
     np.testing.assert_array_equal(read_rgb(path)[..., ::-1], read_bgr(path))
@@ -202,6 +208,49 @@ def test_plain_pngs_have_the_pixels_that_pillow_decodes(tmp_path, mode, options,
         read = read_image(path)
         assert (read.mode, read.format) == (opened.mode, 'PNG')
         np.testing.assert_array_equal(np.array(read), np.array(opened))
+
+
+def test_png_in_a_thread_is_left_to_decoders_that_let_others_run(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (37, 53, 3), np.uint8)
+    path = save(Image.fromarray(noise), tmp_path / 'a.png')
+
+    def decode(*args):
+        raise AssertionError('in a thread')
+
+    monkeypatch.setattr(loading, 'decode_image_png_u8', decode)
+    with ThreadPoolExecutor(1) as pool:
+        for read in (read_rgb, read_image):
+            np.testing.assert_array_equal(np.array(pool.submit(read, path).result()), noise)
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='limits memory as Linux does')
+@pytest.mark.parametrize('spare', [10, 100, 230])
+def test_png_that_exceeds_the_memory_is_an_error(tmp_path, spare):
+    """Of 240 MB. kornia_rs by itself would stop the process, and never end it."""
+    Image.new('RGB', (10000, 8000), (9, 99, 199)).save(tmp_path / 'large.png', compress_level=1)
+    program = f"""
+import resource
+from pathlib import Path
+from mmdiffdis.datasets.transforms.loading import read_bgr
+pages = int(Path('/proc/self/statm').read_text().split()[0])
+limit = pages * resource.getpagesize() + {spare} * 10**6
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    read_bgr('large.png')
+except ValueError as error:
+    print(error)
+"""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    printed = subprocess.run(
+        [sys.executable, '-c', program],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert "cannot read 'large.png': the memory does not suffice" in printed
 
 
 def test_orientation_behind_the_pixels_of_a_png(tmp_path, picture):

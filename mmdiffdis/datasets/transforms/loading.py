@@ -25,6 +25,7 @@ _LARGEST_CLASS_INDEX = 15
 _LOSSY_FORMATS = ('JPEG', 'MPO', 'WEBP')
 # Pillow's mode of pictures that are decoded faster elsewhere -> kornia_rs' name of it.
 _PLAIN_MODES = {'RGB': 'rgb', 'L': 'mono'}
+_DECODER_BYTES = 2**25  # more than it takes beside the pixels
 
 # Larger pictures are refused; Pillow's own limit, about a third of this, is a guard for web servers
 # and stops at drawings that people do segment. 500 megapixels are 2 GB as one float32 mask.
@@ -123,8 +124,8 @@ def _named(path: str | Path, content: bytes | BinaryIO) -> Iterator[None]:
 def read_bgr(path: str, backend_args: dict | None = None) -> np.ndarray:
     """uint8 [H, W, 3] in BGR order: ``to_rgb`` of ``read_image``, with the channels reversed.
 
-    Whole, upright 8-bit colour JPEGs, which is nearly all of them, are decoded by OpenCV: the same
-    pixels without Pillow's copies.
+    Whole, upright 8-bit colour JPEGs and PNGs, which is nearly all of them, are not decoded by
+    Pillow: the same pixels without its copies.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -133,15 +134,15 @@ def read_bgr(path: str, backend_args: dict | None = None) -> np.ndarray:
     content = fileio.get(path, backend_args=backend_args)
     with _named(path, content):
         image = _open(io.BytesIO(content))
-        if _is_plain_jpeg(image, content):
-            how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-            bgr = cv2.imdecode(np.frombuffer(content, np.uint8), how)
-            if bgr is not None:
-                return bgr
         if (pixels := _decode_plain_png(image, content)) is not None:
             if pixels.ndim == 2:
                 return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
             return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, pixels)  # in place
+        if _is_plain(image, content):
+            how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            bgr = cv2.imdecode(np.frombuffer(content, np.uint8), how)
+            if bgr is not None:
+                return bgr
         image = _upright(image)
     try:
         return cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2BGR)
@@ -154,40 +155,52 @@ def read_rgb(path: str, backend_args: dict | None = None) -> np.ndarray:
     return cv2.cvtColor(read_bgr(path, backend_args), cv2.COLOR_BGR2RGB)
 
 
-def _is_plain_jpeg(image: Image.Image, content: bytes) -> bool:
-    """Whether OpenCV is sure to decode the file as Pillow does: a whole, upright colour JPEG.
+def _is_plain(image: Image.Image, content: bytes) -> bool:
+    """Whether OpenCV is sure to decode the file as Pillow does: whole, upright, opaque, 8 bits.
 
     OpenCV fills up what is missing of a truncated file without a word, so that its end must be
     where it belongs.
     """
-    return (
-        image.format == 'JPEG'
-        and image.mode == 'RGB'
-        and content.endswith(b'\xff\xd9')
-        and image.getexif().get(_ORIENTATION, 1) == 1
-    )
+    if image.mode != 'RGB':
+        return False
+    if image.format == 'JPEG':
+        return content.endswith(b'\xff\xd9') and image.getexif().get(_ORIENTATION, 1) == 1
+    return _is_plain_png(image, content)
+
+
+def _is_plain_png(image: Image.Image, content: bytes) -> bool:
+    """Whether the file is an opaque, upright 8-bit PNG, grey or in colours, with its end in place.
+
+    An orientation may stand behind the pixels; so between the last of their chunks (length, name,
+    data, checksum) and the 12 bytes of IEND there must be nothing else.
+    """
+    if image.format != 'PNG' or image.mode not in _PLAIN_MODES:
+        return False
+    bits_per_channel = content[24]
+    if bits_per_channel != 8 or {'transparency', 'exif', 'xmp'} & image.info.keys():
+        return False
+    name = content.rfind(b'IDAT')
+    length = int.from_bytes(content[name - 4 : name], 'big')
+    return name + 4 + length + 4 + 12 == len(content)
 
 
 def _decode_plain_png(image: Image.Image, content: bytes) -> np.ndarray | None:
-    """uint8 [H, W, 3] RGB or [H, W] grey of an opaque, upright 8-bit PNG, as Pillow decodes it.
+    """uint8 [H, W, 3] RGB or [H, W] grey of a plain PNG, as Pillow decodes it, or None.
 
-    In half of Pillow's and OpenCV's time for a photograph, in a fifth for a mask. None if it is no
-    such file or damaged: then Pillow is to say what is wrong with it.
+    In half of Pillow's and OpenCV's time for a photograph, in a fifth for a mask. None, and so left
+    to them: any other file; damaged ones, for they say what is wrong; and what is read in a thread,
+    for kornia_rs lets no other one run, and stops the process for good when memory runs out, which
+    others may use up meanwhile.
     """
-    if image.format != 'PNG' or image.mode not in _PLAIN_MODES:
+    if not _is_plain_png(image, content):
         return None
-    bits_per_channel = content[24]
-    if bits_per_channel != 8 or {'transparency', 'exif', 'xmp'} & image.info.keys():
-        return None
-    # an orientation may stand behind the last of the pixels' chunks (length, name, data, checksum),
-    # where nothing else is than the 12 bytes of IEND
-    name = content.rfind(b'IDAT')
-    length = int.from_bytes(content[name - 4 : name], 'big')
-    if name + 4 + length + 4 + 12 != len(content):
+    if threading.current_thread() is not threading.main_thread():
         return None
     try:
+        needed = np.empty(image.width * image.height * len(image.mode) + _DECODER_BYTES, np.uint8)
+        del needed  # it can be had
         pixels = decode_image_png_u8(content, image.size[::-1], _PLAIN_MODES[image.mode])
-    except Exception:  # it raises no more special one
+    except Exception:  # kornia_rs raises no more special one
         return None
     return pixels if image.mode == 'RGB' else pixels[..., 0]
 
