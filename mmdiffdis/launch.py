@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
@@ -199,13 +200,22 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
     wrapper.device_ids = None
 
 
-def start_worker() -> None:
-    """Initialises a process of a pool: OpenCV on one thread, and an end with the parent's.
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of processes, with one thread of OpenCV each, that end with this one.
 
-    Python leaves a pool's processes waiting for ever when their parent is killed; and Ctrl-C
-    reaches them, too, while it is for the parent to say what follows.
+    OpenCV has one thread here, too, from then on: others would not survive a fork, and the
+    processes would wait for them.
     """
     cv2.setNumThreads(1)
+    return ProcessPoolExecutor(workers, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    """Python leaves a pool's processes waiting for ever when their parent is killed.
+
+    And Ctrl-C reaches them, too, while it is for the parent to say what follows.
+    """
+    cv2.setNumThreads(1)  # of a process that was not forked
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_parent() -> None:

@@ -219,9 +219,8 @@ def test_workers_end_with_their_parent():
     """Also if it is killed alone, and cannot tell them."""
     program = (
         'import os, time\n'
-        'from concurrent.futures import ProcessPoolExecutor\n'
-        'from mmdiffdis.launch import start_worker\n'
-        'with ProcessPoolExecutor(2, initializer=start_worker) as pool:\n'
+        'from mmdiffdis.launch import process_pool\n'
+        'with process_pool(2) as pool:\n'
         '    pool.submit(time.sleep, 0.5), pool.submit(time.sleep, 0.5)\n'
         '    print("started", flush=True)\n'
         '    time.sleep(60)\n'
@@ -237,6 +236,20 @@ def test_workers_end_with_their_parent():
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_workers_start_although_opencv_has_threads():
+    program = (
+        'import cv2, numpy as np\n'
+        'from mmdiffdis.launch import process_pool\n'
+        'cv2.setNumThreads(4)\n'
+        'cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 5)\n'
+        'with process_pool(2) as pool:\n'
+        '    print(sum(pool.map(abs, range(-3, 0))))\n'
+    )
+    command = [sys.executable, '-c', program]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=120, check=True)
+    assert done.stdout == b'6\n'
 
 
 def test_other_settings_are_refused(folders, score):

@@ -18,7 +18,6 @@ Exit code: 0 if nothing is wrong, 1 if anything is listed.
 import argparse
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
@@ -31,7 +30,7 @@ from tqdm import tqdm
 from mmdiffdis.datasets.inspection import Inspection, find_subsets, inspect_pair
 from mmdiffdis.datasets.pairing import Pair, find_pairs, report
 from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, to_alpha
-from mmdiffdis.launch import one_line_errors, save_json, start_worker
+from mmdiffdis.launch import one_line_errors, process_pool, save_json
 from mmdiffdis.visualization import contact_sheet
 from mmdiffdis.visualization.panel import spread
 
@@ -55,7 +54,7 @@ def inspect_all(pairs: list[Pair], workers: int, title: str) -> list[Inspection]
     """``inspect_pair`` of each, in their order, under a progress bar."""
     if workers == 1 or len(pairs) < 2:
         return [inspect_pair(pair) for pair in tqdm(pairs, desc=title, unit='pair')]
-    with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
+    with process_pool(workers) as pool:
         found = pool.map(inspect_pair, pairs, chunksize=4)
         return list(tqdm(found, total=len(pairs), desc=title, unit='pair'))
 

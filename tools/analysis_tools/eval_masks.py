@@ -27,7 +27,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ from mmdiffdis.evaluation.e_measure import e_measure
 from mmdiffdis.evaluation.measures import CURVES, IMPLEMENTATION
 from mmdiffdis.evaluation.overlap import f_measure, precision, recall
 from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD, resize_prediction
-from mmdiffdis.launch import BUILD_ERRORS, one_line_errors, save_json, start_worker, versions
+from mmdiffdis.launch import BUILD_ERRORS, one_line_errors, process_pool, save_json, versions
 from mmdiffdis.tables import figures_as_text, latex, latex_text, markdown
 from mmdiffdis.visualization.panel import row
 
@@ -265,9 +265,7 @@ def score_all(
     if workers == 1 or len(pairs) < 2:
         yield from ((pair, score(pair, settings)) for pair in pairs)
         return
-    # OpenCV's threads do not survive a fork, and its workers would wait for them
-    cv2.setNumThreads(1)
-    with ProcessPoolExecutor(workers, initializer=start_worker) as pool:
+    with process_pool(workers) as pool:
         try:
             waiting = {}
             remaining = iter(pairs)
