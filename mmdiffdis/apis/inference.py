@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.datasets.transforms.loading import read_bgr, read_size, to_rgb
+from mmdiffdis.datasets.transforms.loading import is_out_of_memory, read_bgr, read_size, to_rgb
 from mmdiffdis.models import DiffusionSegmentor
 from mmdiffdis.structures import foreground_probability
 from mmdiffdis.visualization.panel import cutout
@@ -396,7 +396,7 @@ def with_test_options(
     if edge or 'edge' in test_cfg:
         test_cfg['edge'] = edge
     if seed is not None:
-        test_cfg['seed'] = int(seed)  # numpy's would not stay a number in a config
+        test_cfg['seed'] = np.asarray(seed).tolist()  # numpy's are no numbers in a config
     if test_cfg:
         model_cfg.test_cfg = test_cfg
     return model_cfg
@@ -452,9 +452,7 @@ def _shape(prepared: PreparedPicture) -> torch.Size:
 
 def reason(error: Exception) -> str:
     """One line that says why a picture was skipped; errors of Python and OpenCV may not."""
-    if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
-        error = MemoryError()
-    if isinstance(error, MemoryError) and not str(error):
+    if is_out_of_memory(error) and (isinstance(error, cv2.error) or not str(error)):
         return 'the memory does not suffice'
     return ' '.join(str(error).split()) or type(error).__name__
 

@@ -105,8 +105,7 @@ def _named(path: str | Path, content: bytes | BinaryIO) -> Iterator[None]:
         yield
     # Pillow's decoders raise nearly anything on damaged data: OSError, SyntaxError, struct.error
     except Exception as error:
-        out_of_memory = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
-        if out_of_memory or isinstance(error, MemoryError):  # the file is sound
+        if is_out_of_memory(error):  # the file is sound
             raise ValueError(f"cannot read '{path}': the memory does not suffice") from error
         is_bytes = isinstance(content, bytes)
         if not (len(content) if is_bytes else os.fstat(content.fileno()).st_size):
@@ -119,6 +118,12 @@ def _named(path: str | Path, content: bytes | BinaryIO) -> Iterator[None]:
             f"cannot read '{path}' as an image ({reason}). Replace the file or take it out of the "
             'folder.'
         ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out in Python or in OpenCV."""
+    out_in_opencv = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
+    return out_in_opencv or isinstance(error, MemoryError)
 
 
 def read_bgr(path: str, backend_args: dict | None = None) -> np.ndarray:
