@@ -92,11 +92,11 @@ def test_constructor_that_computes_with_tensors_builds():
 def test_paper_model_at_1024_pixels():
     config = Config.fromfile(FULL_SIZE).model
     cost = count_cost(build_on_meta(config), (1024, 1024))
-    assert cost.total_flop / 1e12 == pytest.approx(23.11, abs=0.01)
+    assert cost.total_flop / 1e12 == pytest.approx(23.08, abs=0.01)
     assert cost.total_parameters == pytest.approx(996.6e6, rel=1e-4)
     config.test_cfg.edge = True
     cost = count_cost(build_on_meta(config), (1024, 1024))
-    assert cost.total_flop / 1e12 == pytest.approx(36.65, abs=0.01)
+    assert cost.total_flop / 1e12 == pytest.approx(36.61, abs=0.01)
 
 
 def test_shape_that_the_model_cannot_take():

@@ -9,6 +9,8 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from .condition import Condition, remember_conditions
+
 INTERACTIONS = ('mutual', 'concat', None)
 
 
@@ -77,25 +79,25 @@ class InteractiveTransformer(nn.Module):
         self.feed_forward = FeedForward(channels)
         self.proj_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prompt: Tensor, mask_only: bool = False) -> Tensor:
-        """[2B, C, h, w] and the prompt [2B, L, D] -> [2B, C, h, w], or [B, ...] if `mask_only`."""
-        return self.exchange(x, self.look_at_self(x), prompt, mask_only)
+    def forward(self, x: Tensor, prompt: Tensor) -> Tensor:
+        """[2B, C, h, w] and the prompt [N, L, D] -> the first N of them, all or the mask half."""
+        return self.exchange(x, self.look_at_self(x), prompt)
 
     def look_at_self(self, x: Tensor) -> Tensor:
         """Up to the self-attention: [2B, C, h, w] -> tokens [2B, hw, C]."""
         tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))
         return tokens + self.self_attention(self.self_norm(tokens))
 
-    def exchange(self, x: Tensor, tokens: Tensor, prompt: Tensor, first_only: bool) -> Tensor:
-        """The rest, for both halves or for the first: [2B, C, h, w] or [B, C, h, w]."""
+    def exchange(self, x: Tensor, tokens: Tensor, prompt: Tensor) -> Tensor:
+        """The rest, for as many as there are prompts: [N, C, h, w], N = 2B or B."""
         height, width = x.shape[2:]
-        kept = len(tokens) // 2 if first_only else len(tokens)
+        kept = len(prompt)
         if self.mutual_attention is None:
             tokens = tokens[:kept]
         else:
-            tokens = tokens[:kept] + self.mutual_attention(tokens, first_only)
+            tokens = tokens[:kept] + self.mutual_attention(tokens, kept < len(tokens))
         tokens = tokens + self.prompt_attention(
-            self.prompt_norm(tokens), encoder_hidden_states=prompt[:kept]
+            self.prompt_norm(tokens), encoder_hidden_states=prompt
         )
         tokens = tokens + self.feed_forward(self.feed_forward_norm(tokens))
         return x[:kept] + self.proj_out(tokens).transpose(1, 2).unflatten(2, (height, width))
@@ -142,31 +144,29 @@ class DBIANeck(BaseModule):
             channels, num_heads, cross_attention_dim, norm_num_groups, interaction
         )
         self.residual_out = ResnetBlock2D(**residual_sizes)
+        remember_conditions(self)
 
-    def forward(
-        self, x: Tensor, embedding: Tensor, prompt: Tensor, mask_only: bool = False
-    ) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition, mask_only: bool = False) -> Tensor:
         """The bottleneck after the exchange.
 
         Args:
             x: [2B, C, h, w], the mask half first.
-            embedding: [2B, C_e], time plus batch-discriminative embedding.
-            prompt: [2B, L, D].
+            condition: of all 2B.
             mask_only: leave the edge half behind as soon as the mask half has seen it.
 
         Returns:
             [2B, C, h, w], or [B, C, h, w] if `mask_only`.
         """
-        x = self.residual_in(x, embedding)
+        x = self.residual_in(x, condition.embedding)
         if self.training or mask_only or self.transformer.mutual_attention is None:
-            x = self.transformer(x, prompt, mask_only)
-            return self.residual_out(x, embedding[: len(x)])
+            kept = condition.halves[0] if mask_only else condition
+            return self.residual_out(self.transformer(x, kept.prompt), kept.embedding)
         # Half by half, so that the mask's is to the last bit what it is alone.
-        size = len(x) // 2
         tokens = self.transformer.look_at_self(x)
         halves = []
-        for shift in (0, size):  # what comes first is finished
-            own = (each.roll(-shift, 0) for each in (x, tokens, prompt))
-            half = self.transformer.exchange(*own, first_only=True)
-            halves.append(self.residual_out(half, embedding.roll(-shift, 0)[:size]))
+        for shift, half in zip((0, len(x) // 2), condition.halves, strict=True):
+            own = (each.roll(-shift, 0) for each in (x, tokens))  # what comes first is finished
+            halves.append(
+                self.residual_out(self.transformer.exchange(*own, half.prompt), half.embedding)
+            )
         return torch.cat(halves)

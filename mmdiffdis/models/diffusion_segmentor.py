@@ -163,46 +163,49 @@ class DiffusionSegmentor(BaseSegmentor):
         return [self.vae.encode(image) for image in pyramid]
 
     def unet(
-        self, noisy: Tensor, latents: Sequence[Tensor], timesteps: Tensor, mask_only: bool = False
+        self,
+        noisy: Tensor,
+        latents: Sequence[Tensor],
+        timesteps: int | Tensor,
+        mask_only: bool = False,
     ) -> Tensor:
         """The U-Net's output.
 
         Args:
-            noisy: noisy latents, [2B, C, h, w].
+            noisy: noisy latents, [2B, C, h, w]; or [B, C, h, w]: the same for both halves.
             latents: latents of the images at 1, 1/2, ..., [B, C, h, w], ...
-            timesteps: [2B].
+            timesteps: one for all, or [2B].
             mask_only: only the mask half is asked for.
 
         Returns:
             [2B, C, h, w], or [B, C, h, w] if `mask_only`.
         """
-        halves = len(noisy) // len(latents[0])
-        x = torch.cat([latents[0].repeat(halves, 1, 1, 1), noisy], dim=1)  # [2B, 2C, h, w]
-        x, prompt, *latents = (t.to(self.backbone.dtype) for t in (x, self.prompt, *latents))
-        prompt = prompt.expand(len(x), -1, -1)
-        # 1. timestep and which half: one embedding
-        embedding = self.backbone.embed(timesteps)
+        size = len(latents[0])
+        images = latents[0].repeat(len(noisy) // size, 1, 1, 1)
+        x = torch.cat([images, noisy], dim=1)  # [2B or B, 2C, h, w]
+        x, *latents = (t.to(self.backbone.dtype) for t in (x, *latents))
+        # 1. timestep, which half, prompt
+        condition = self.backbone.condition(timesteps, self.prompt, size, len(self.truths))
         # 2. encoder
-        bottleneck, skips = self.backbone.encode(x, embedding, prompt)
+        bottleneck, skips = self.backbone.encode(x, condition)
         # 3. SWCI
         skips = self.backbone.inject(skips, latents[1:])
         # 4. DBIA
-        size = len(latents[0])
         if self.neck is not None:
-            bottleneck = self.neck(bottleneck, embedding, prompt, mask_only)
+            bottleneck = self.neck(bottleneck, condition, mask_only)
         elif mask_only:
             bottleneck = bottleneck[:size]
         # 5. decoder
-        if self.training or len(bottleneck) == size:
-            return self.backbone.decode(bottleneck, skips, embedding, prompt)
+        if self.training and not mask_only:
+            return self.backbone.decode(bottleneck, skips, condition)
         # Half by half: kernels round differently in batches of another size, and the mask must not
         # depend on whether its edge is asked for.
         outputs = []
-        for half in (slice(size), slice(size, None)):
-            own = [[skip[half] for skip in level] for level in skips]
-            outputs.append(
-                self.backbone.decode(bottleneck[half], own, embedding[half], prompt[half])
-            )
+        for i, (part, told) in enumerate(
+            zip(bottleneck.split(size), condition.halves, strict=False)
+        ):
+            own = [[skip[i * size : (i + 1) * size] for skip in level] for level in skips]
+            outputs.append(self.backbone.decode(part, own, told))
         return torch.cat(outputs)
 
     def denoise(
@@ -215,7 +218,7 @@ class DiffusionSegmentor(BaseSegmentor):
         """Clean latents by one U-Net call per element of `timesteps` (one step: Eqn. 4).
 
         Args:
-            noisy: latents at the first of `timesteps`, [2B, C, h, w].
+            noisy: latents at the first of `timesteps`, as in :meth:`unet`.
             latents: as in :meth:`unet`.
             timesteps: descending; each a number, or one number per latent, [2B].
             mask_only: only the mask half is asked for.
@@ -225,10 +228,10 @@ class DiffusionSegmentor(BaseSegmentor):
         """
         for i, timestep in enumerate(timesteps):
             last = i == len(timesteps) - 1
-            steps = torch.as_tensor(timestep, device=noisy.device).expand(len(noisy))
-            output = self.unet(noisy, latents, steps, mask_only and last)
-            noisy_then, steps_then = noisy[: len(output)], steps[: len(output)]
-            clean = self.scheduler.to_clean(noisy_then, output, steps_then)
+            output = self.unet(noisy, latents, timestep, mask_only and last)
+            if len(noisy) < len(output):
+                noisy = noisy.repeat(len(self.truths), 1, 1, 1)
+            clean = self.scheduler.to_clean(noisy[: len(output)], output, timestep)
             if not last:
                 noisy = self.scheduler.step(noisy, clean, timestep, timesteps[i + 1])
         return clean
@@ -358,7 +361,7 @@ class DiffusionSegmentor(BaseSegmentor):
         noise = per_image_noise(names, latents[0].shape[1:], seed, latents[0].device)
         # 3. denoise
         clean = self.denoise(
-            noise.repeat(2 if self.edge else 1, 1, 1, 1),
+            noise,
             latents,
             self.scheduler.timesteps(self.test_cfg['num_steps']),
             mask_only=self.edge and not self.test_cfg['edge'],

@@ -1,6 +1,7 @@
 """The noise that a mask starts from: multi-resolution in training, reproducible at inference."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -69,9 +70,11 @@ def per_image_noise(
     Returns:
         [len(names), C, h, w] float32.
     """
-    noise = []
-    for name in names:
-        # The legacy generator: the one stream that numpy (and torch) promise never to change.
-        stream = np.random.RandomState(seed_words(seed, name))
-        noise.append(torch.from_numpy(stream.standard_normal(tuple(shape)).astype(np.float32)))
-    return torch.stack(noise).to(device)
+    return torch.stack([_noise_of(name, tuple(shape), seed) for name in names]).to(device)
+
+
+@lru_cache(maxsize=1)  # all frames of a video have one name
+def _noise_of(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+    # The legacy generator: the one stream that numpy (and torch) promise never to change.
+    stream = np.random.RandomState(seed_words(seed, name))
+    return torch.from_numpy(stream.standard_normal(shape).astype(np.float32))

@@ -55,7 +55,9 @@ class OneStepScheduler(nn.Module):
         betas = torch.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
         if zero_terminal_snr:
             betas = rescale_zero_terminal_snr(betas)
-        self.register_buffer('alphas_cumprod', (1 - betas).cumprod(0), persistent=False)
+        alphas_cumprod = (1 - betas).cumprod(0)
+        self.register_buffer('signal', alphas_cumprod.sqrt(), persistent=False)
+        self.register_buffer('sigma', (1 - alphas_cumprod).sqrt(), persistent=False)
 
     @property
     def prediction_type(self) -> str:
@@ -104,8 +106,8 @@ class OneStepScheduler(nn.Module):
 
     def signal_and_noise(self, timesteps: int | Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(abar_t) and sqrt(1 - abar_t), shaped to multiply [N, C, h, w]."""
-        alphas = self.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
-        return alphas.sqrt(), (1 - alphas).sqrt()
+        signal, sigma = self.signal[timesteps], self.sigma[timesteps]
+        return signal.reshape(-1, 1, 1, 1), sigma.reshape(-1, 1, 1, 1)
 
     def add_noise(self, clean: Tensor, noise: Tensor, timesteps: int | Tensor) -> Tensor:
         """``z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) noise`` (Eqn. 1), [N, C, h, w] float32."""

@@ -14,7 +14,10 @@ from diffusers.models.unets.unet_2d_blocks import (
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from .condition import Condition, Remembering, remember_conditions
 
 Skips = list[list[Tensor]]
 
@@ -25,10 +28,10 @@ def attends(block: nn.Module) -> bool:
 
 
 @MODELS.register_module()
-class SDTurboUNet(BaseModule):
+class SDTurboUNet(Remembering, BaseModule):
     """Encoder and decoder of the U-Net, made of diffusers' blocks.
 
-    ``embed(): timestep + batch-discriminative embedding``
+    ``condition(): timestep + batch-discriminative embedding, prompt``
     ``encode(): conv_in -> down blocks -> bottleneck, skips``
     ``inject(): scale-wise conditional injection into the skips``
     ``decode(): up blocks -> conv_out``
@@ -138,6 +141,7 @@ class SDTurboUNet(BaseModule):
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, block_out_channels[0], eps=1e-5)
         self.conv_act = nn.SiLU()
         self.conv_out = nn.Conv2d(block_out_channels[0], latent_channels, 3, padding=1)
+        remember_conditions(self)
 
         if with_cp:
             for module in (*self.down_blocks.modules(), *self.up_blocks.modules()):
@@ -164,6 +168,31 @@ class SDTurboUNet(BaseModule):
         size = (1, num_tokens, self.cross_attention_dim)
         return torch.randn(size, generator=torch.Generator().manual_seed(0), device='cpu')
 
+    def condition(
+        self, timesteps: int | Tensor, prompt: Tensor, batch_size: int, halves: int = 2
+    ) -> Condition:
+        """What the blocks are told beside B images.
+
+        Args:
+            timesteps: one per latent, [2B]; or one for all, whose condition is remembered.
+            prompt: for all, [1, L, D], or one per latent, [2B, L, D].
+            batch_size: B.
+            halves: 2; 1 if there are masks alone.
+        """
+        number = halves * batch_size
+
+        def compute() -> Condition:
+            steps = torch.as_tensor(timesteps, device=prompt.device).expand(number)
+            own = prompt.to(self.dtype).expand(number, -1, -1)
+            own = own.clone(memory_format=torch.contiguous_format)
+            return Condition(F.silu(self.embed(steps)), own, batch_size)
+
+        if isinstance(timesteps, Tensor):
+            return compute()
+        embeddings = [self.time_embedding, *([] if self.bde is None else [self.bde])]
+        weights = (weight for module in embeddings for weight in module.parameters())
+        return self.recall(prompt, weights, compute, timesteps, batch_size, halves)
+
     def embed(self, timesteps: Tensor) -> Tensor:
         """Time plus batch-discriminative embedding, [2B, C_e], of 2B timesteps (B without BDE)."""
         encoding = self.timestep_encoding(timesteps).to(self.dtype)
@@ -172,25 +201,28 @@ class SDTurboUNet(BaseModule):
             embedding = embedding + self.bde(len(timesteps) // 2)
         return embedding
 
-    def encode(self, x: Tensor, embedding: Tensor, prompt: Tensor) -> tuple[Tensor, Skips]:
+    def encode(self, x: Tensor, condition: Condition) -> tuple[Tensor, Skips]:
         """The encoder.
 
         Args:
-            x: image and noisy latent, [2B, 2 * C, h, w] (`input_latents` * C).
-            embedding: [2B, C_e], from :meth:`embed`.
-            prompt: [2B, L, D].
+            x: image and noisy latent, [2B, 2 * C, h, w] (`input_latents` * C); or [B, ...]: the
+                same for both halves.
+            condition: of all 2B.
 
         Returns:
             The bottleneck [2B, C_last, h / size_divisor, w / size_divisor], rounded up, and per
             level its skips.
         """
         x = self.conv_in(x)
-        skips = [[x]]
+        for_all = x.repeat(len(condition.embedding) // len(x), 1, 1, 1)
+        skips = [[for_all]]
+        if len(x) > 1:  # one alone is broadcast where the halves part: at the first embedding
+            x = for_all
         for block in self.down_blocks:
             if attends(block):
-                x, outputs = block(x, embedding, encoder_hidden_states=prompt)
+                x, outputs = block(x, condition.embedding, encoder_hidden_states=condition.prompt)
             else:
-                x, outputs = block(x, embedding)
+                x, outputs = block(x, condition.embedding)
             skips.append(list(outputs))
         # The input's own skip belongs to the finest level.
         return x, [skips[0] + skips[1], *skips[2:]]
@@ -199,14 +231,9 @@ class SDTurboUNet(BaseModule):
         """The skips, modulated by the latents of the image at 1/2, 1/4, ... of its size."""
         return skips if self.swci is None else self.swci(skips, latents)
 
-    def decode(self, x: Tensor, skips: Skips, embedding: Tensor, prompt: Tensor) -> Tensor:
-        """The decoder: from the bottleneck and the skips to the network's output, [2B, C, h, w].
-
-        With the bottleneck of B masks alone, the rest is cut to their half as well.
-        """
-        half = slice(len(x))
-        embedding, prompt = embedding[half], prompt[half]
-        flat = [skip[half] for level in skips for skip in level]
+    def decode(self, x: Tensor, skips: Skips, condition: Condition) -> Tensor:
+        """The decoder: bottleneck and skips -> the network's output, [N, C, h, w], N = 2B or B."""
+        flat = [skip for level in skips for skip in level]
         for block in self.up_blocks:
             used, flat = flat[-len(block.resnets) :], flat[: -len(block.resnets)]
             # to the size of the finer level's skips, which is not twice this one's if it was odd
@@ -215,26 +242,27 @@ class SDTurboUNet(BaseModule):
                 x = block(
                     x,
                     tuple(used),
-                    embedding,
-                    encoder_hidden_states=prompt,
+                    condition.embedding,
+                    encoder_hidden_states=condition.prompt,
                     upsample_size=size,
                 )
             else:
-                x = block(x, tuple(used), embedding, upsample_size=size)
+                x = block(x, tuple(used), condition.embedding, upsample_size=size)
         return self.conv_out(self.conv_act(self.conv_norm_out(x)))
 
     def forward(
         self,
         x: Tensor,
-        timesteps: Tensor,
+        timesteps: int | Tensor,
         prompt: Tensor,
         latents: Sequence[Tensor] = (),
         neck: nn.Module | None = None,
+        halves: int = 2,
     ) -> Tensor:
-        """The whole U-Net: ``embed -> encode -> inject -> neck -> decode``, [2B, C, h, w]."""
-        embedding = self.embed(timesteps)
-        x, skips = self.encode(x, embedding, prompt)
+        """The whole U-Net: ``condition -> encode -> inject -> neck -> decode``, [2B, C, h, w]."""
+        condition = self.condition(timesteps, prompt, len(x) // halves, halves)
+        x, skips = self.encode(x, condition)
         skips = self.inject(skips, latents)
         if neck is not None:
-            x = neck(x, embedding, prompt)
-        return self.decode(x, skips, embedding, prompt)
+            x = neck(x, condition)
+        return self.decode(x, skips, condition)

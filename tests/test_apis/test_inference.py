@@ -268,7 +268,7 @@ def test_half_precision_is_near_float32(diffusion, pictures, precision, levels):
     exact = DISInferencer(*diffusion, device='cpu')
     half = DISInferencer(*diffusion, device='cpu', precision=precision, vae_precision=precision)
     assert half.model.backbone.dtype == half.model.vae.autoencoder.dtype != torch.float32
-    assert half.model.scheduler.alphas_cumprod.dtype == torch.float32
+    assert half.model.scheduler.signal.dtype == torch.float32
     errors = np.concatenate(
         [
             np.abs(a.mask - b.mask).ravel()

@@ -13,6 +13,7 @@ from mmdiffdis.models import (
     ScaleWiseConditionalInjection,
     SDTurboUNet,
 )
+from mmdiffdis.models.condition import Condition
 
 UNET = dict(
     latent_channels=4,
@@ -135,24 +136,27 @@ def test_neck_without_interaction_is_diffusers_mid_block():
     names = to_published(state, UNET_PREFIXES)
     theirs.load_state_dict({names[n].removeprefix('mid_block.'): w for n, w in state.items()})
     x, embedding, prompt = neck_inputs()
+    condition = Condition(F.silu(embedding), prompt, batch_size=2)
     torch.testing.assert_close(
-        neck(x, embedding, prompt), theirs(x, embedding, encoder_hidden_states=prompt)
+        neck(x, condition), theirs(x, embedding, encoder_hidden_states=prompt)
     )
 
 
 @pytest.mark.parametrize('interaction', ['mutual', 'concat', None])
 def test_mask_half_alone_equals_the_mask_half_of_both(interaction):
     neck = DBIANeck(**NECK, interaction=interaction)
-    both = neck(*neck_inputs())
-    torch.testing.assert_close(neck(*neck_inputs(), mask_only=True), both[:2])
+    x, embedding, prompt = neck_inputs()
+    condition = Condition(embedding, prompt, batch_size=2)
+    torch.testing.assert_close(neck(x, condition, mask_only=True), neck(x, condition)[:2])
 
 
 def test_masks_depend_on_edges_only_through_the_interaction():
     x, embedding, prompt = neck_inputs()
+    condition = Condition(embedding, prompt, batch_size=2)
     changed = torch.cat([x[:2], torch.randn_like(x[2:])])
     for interaction, depends in (('mutual', True), ('concat', True), (None, False)):
         neck = DBIANeck(**NECK, interaction=interaction)
-        same = torch.equal(neck(x, embedding, prompt)[:2], neck(changed, embedding, prompt)[:2])
+        same = torch.equal(neck(x, condition)[:2], neck(changed, condition)[:2])
         assert same is not depends
 
 
@@ -190,15 +194,16 @@ def test_backbone_and_neck_are_diffusers_unet(layers, heads):
     )
 
 
-def test_decoder_cuts_everything_to_the_half_it_is_given():
+def test_latents_that_both_halves_share_are_encoded_as_if_given_twice():
     torch.manual_seed(0)
     backbone = SDTurboUNet(**UNET, bde=dict(type='BatchDiscriminativeEmbedding'))
-    x, prompt = torch.randn(4, 8, 16, 16), torch.randn(4, 2, 24)
-    embedding = backbone.embed(torch.full((4,), 999))
-    bottleneck, skips = backbone.encode(x, embedding, prompt)
-    both = backbone.decode(bottleneck, skips, embedding, prompt)
-    half = backbone.decode(bottleneck[:2], skips, embedding, prompt)
-    torch.testing.assert_close(half, both[:2], rtol=1e-4, atol=1e-5)
+    for batch_size in (1, 2):
+        x, prompt = torch.randn(batch_size, 8, 16, 16), torch.randn(1, 2, 24)
+        condition = backbone.condition(999, prompt, batch_size)
+        once, twice = (backbone.encode(x.repeat(n, 1, 1, 1), condition) for n in (1, 2))
+        torch.testing.assert_close(once, twice, rtol=1e-4, atol=1e-5)
+        assert len(once[0]) == 2 * batch_size
+        assert not torch.equal(*once[0].chunk(2))
 
 
 def test_more_or_fewer_levels_need_only_the_config():

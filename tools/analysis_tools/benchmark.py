@@ -17,7 +17,8 @@ memory format:
     mask           the mask alone
     edge           mask and edge
     reference      what the released implementation computes: float32, both halves and both maps in
-                   each of the passes of the config's `tta_pipeline`, the image encoded in each
+                   each of the passes of the config's `tta_pipeline`, the image encoded in each, and
+                   nothing remembered from picture to picture
     float16, bfloat16
                    U-Net in half precision, VAE in float32; float16_vae: both in float16
     channels_last  feature maps with their channels innermost
@@ -73,6 +74,7 @@ from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD
 from mmdiffdis.flops import build_on_meta, count_cost
 from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.models import DiffusionSegmentor
+from mmdiffdis.models.condition import Remembering
 from mmdiffdis.tables import markdown
 from mmdiffdis.visualization.panel import to_grey
 
@@ -276,6 +278,9 @@ def make_reference(inferencer: DISInferencer, cfg: Config) -> None:
             groups = map(without_loading, step['transforms'])
             step['transforms'] = [group for group in groups if group]
     inferencer.pipeline = Compose(steps)
+    for module in inferencer.model.modules():
+        if isinstance(module, Remembering):
+            module.remembers = False
     inferencer.model = MODELS.build(dict(cfg.tta_model, module=inferencer.model)).eval()
 
 

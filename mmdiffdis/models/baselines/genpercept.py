@@ -48,13 +48,13 @@ class GenPerceptNetwork(BaseModule):
         self.neck = MODELS.build(neck, default_args=self.backbone.neck_sizes)
         self.register_buffer('prompt', self.backbone.stand_in_prompt(prompt_tokens))
 
-    def forward(self, images: Tensor, timesteps: Tensor) -> Tensor:
+    def forward(self, images: Tensor, timesteps: int | Tensor) -> Tensor:
         """Decoded images.
 
         Args:
             images: [B, 3, H, W] in [-1, 1]; the released code crops sides that the VAE cannot
                 divide, here they are padded, and the result is cropped.
-            timesteps: [B].
+            timesteps: one for all, or [B].
 
         Returns:
             [B, 3, H, W], about [-1, 1]; the mask is the mean of the channels.
@@ -63,8 +63,7 @@ class GenPerceptNetwork(BaseModule):
         divisor = self.vae.size_divisor
         images = F.pad(images, (0, -width % divisor, 0, -height % divisor), mode='replicate')
         latent = self.vae.encode(images)
-        prompt = self.prompt.expand(len(latent), -1, -1)
-        v = self.backbone(latent, timesteps, prompt, neck=self.neck)
+        v = self.backbone(latent, timesteps, self.prompt, neck=self.neck, halves=1)
         # v = sqrt(abar) noise - sqrt(1 - abar) z_0; with betas of 1, abar is 0 at every timestep.
         return self.vae.decode(-v)[..., :height, :width]
 
@@ -126,9 +125,11 @@ class GenPercept(DISBaseline):
 
     def run(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
         """Decoded images, about [-1, 1], [B, 3, H, W]."""
-        steps = self.train_timesteps if self.training else [self.test_timestep]
-        drawn = torch.randint(len(steps), (len(inputs),))
-        return self.network(inputs, torch.tensor([steps[i] for i in drawn], device=inputs.device))
+        if not self.training:
+            return self.network(inputs, self.test_timestep)
+        drawn = torch.randint(len(self.train_timesteps), (len(inputs),))
+        steps = torch.tensor([self.train_timesteps[i] for i in drawn], device=inputs.device)
+        return self.network(inputs, steps)
 
     def losses(self, outputs: Tensor, truths: dict[str, Tensor]) -> dict[str, Tensor]:
         """'loss_mask': the mean squared error of the decoded channels' mean, of [-1, 1]."""

@@ -65,7 +65,7 @@ def test_maps_equal_the_released(build, golden, published, image):
     decoded = network(image, step)
     results = dict(
         rgb_latent=latent,
-        unet_out=network.backbone(latent, step, network.prompt, neck=network.neck),
+        unet_out=network.backbone(latent, step, network.prompt, neck=network.neck, halves=1),
         decoded=decoded,
         v1_seg=decoded.clamp(-1, 1),
         v1_depth=decoded.mean(1, keepdim=True).clamp(-1, 1),
@@ -117,7 +117,7 @@ def test_training_draws_a_timestep_per_image_and_inference_takes_the_first(build
         model.train().loss(images, draw_samples(4, 64))
         model.eval()(images)
     assert len(taken[0].unique()) > 1 and taken[0].max() > 9
-    assert taken[1].tolist() == [1, 1, 1, 1]
+    assert taken[1] == 1
 
 
 @torch.no_grad()
@@ -129,7 +129,7 @@ def test_latents_of_any_size_go_through_the_unet_as_in_diffusers(build, stable_d
     theirs = UNet2DConditionModel.from_pretrained(stable_diffusion / 'unet')
     latent, steps = torch.randn(1, 4, 9, 21), torch.tensor([7])
     expected = theirs(latent, steps, network.prompt).sample
-    ours = network.backbone(latent, steps, network.prompt, neck=network.neck)
+    ours = network.backbone(latent, steps, network.prompt, neck=network.neck, halves=1)
     torch.testing.assert_close(ours, expected)
 
 
