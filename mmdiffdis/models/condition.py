@@ -6,7 +6,7 @@ once and remembered.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -33,16 +33,24 @@ class Condition:
     embedding: Tensor
     prompt: Tensor
     batch_size: int
+    _casts: dict[torch.dtype, 'Condition'] = field(default_factory=dict, repr=False)
 
     @cached_property
     def halves(self) -> list['Condition']:
         """That of the mask half and, if there is one, that of the edge half."""
-        if len(self.embedding) == self.batch_size:
-            return [self]
         parts = zip(
             self.embedding.split(self.batch_size), self.prompt.split(self.batch_size), strict=True
         )
         return [Condition(*part, self.batch_size) for part in parts]
+
+    def to(self, dtype: torch.dtype) -> 'Condition':
+        """The same in another precision."""
+        if dtype == self.embedding.dtype:
+            return self
+        if dtype not in self._casts:
+            cast = self.embedding.to(dtype), self.prompt.to(dtype)
+            self._casts[dtype] = Condition(*cast, self.batch_size)
+        return self._casts[dtype]
 
 
 class _Results(WeakTensorKeyDictionary):

@@ -136,10 +136,10 @@ class DiffusionSegmentor(BaseSegmentor):
         """Casts the weights for inference; steps from noise to clean latents stay in float32.
 
         Args:
-            dtype: of the U-Net: backbone and neck.
+            dtype: of the U-Net: backbone (:meth:`SDTurboUNet.set_precision`) and neck.
             vae_dtype: of the autoencoder; None: as the U-Net.
         """
-        self.backbone.to(dtype)
+        self.backbone.set_precision(dtype)
         if self.neck is not None:
             self.neck.to(dtype)
         self.vae.to(vae_dtype or dtype)
@@ -192,7 +192,7 @@ class DiffusionSegmentor(BaseSegmentor):
         skips = self.backbone.inject(skips, latents[1:])
         # 4. DBIA
         if self.neck is not None:
-            bottleneck = self.neck(bottleneck, condition, mask_only)
+            bottleneck = self.neck(bottleneck, condition.to(bottleneck.dtype), mask_only)
         elif mask_only:
             bottleneck = bottleneck[:size]
         # 5. decoder

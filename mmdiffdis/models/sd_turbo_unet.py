@@ -88,6 +88,7 @@ class SDTurboUNet(Remembering, BaseModule):
         self.latent_channels = latent_channels
         self.cross_attention_dim = cross_attention_dim
         self.num_levels = levels
+        self.mixed = False  # whether blocks differ in precision
 
         embed_channels = 4 * block_out_channels[0]
         self.timestep_encoding = Timesteps(
@@ -155,6 +156,20 @@ class SDTurboUNet(Remembering, BaseModule):
         """Of the weights, and of what they take."""
         return self.conv_in.weight.dtype
 
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Casts the weights; of bfloat16, only those of the coarser half of the levels.
+
+        For the finer levels the 8 bits of bfloat16 are too few: they would change masks by more
+        than 2/255 (docs/benchmarks.md). They, and all that belongs to no level, take float32.
+        """
+        self.mixed = dtype is torch.bfloat16
+        self.to(torch.float32 if self.mixed else dtype)
+        if self.mixed:
+            coarse = self.num_levels // 2
+            blocks = *self.down_blocks[self.num_levels - coarse :], *self.up_blocks[:coarse]
+            for block in blocks:
+                block.to(dtype)
+
     @property
     def size_divisor(self) -> int:
         """Every level has half of the sides above it if a latent's are multiples of this."""
@@ -219,10 +234,7 @@ class SDTurboUNet(Remembering, BaseModule):
         if len(x) > 1:  # one alone is broadcast where the halves part: at the first embedding
             x = for_all
         for block in self.down_blocks:
-            if attends(block):
-                x, outputs = block(x, condition.embedding, encoder_hidden_states=condition.prompt)
-            else:
-                x, outputs = block(x, condition.embedding)
+            x, outputs = self._run(block, x, condition)
             skips.append(list(outputs))
         # The input's own skip belongs to the finest level.
         return x, [skips[0] + skips[1], *skips[2:]]
@@ -238,17 +250,26 @@ class SDTurboUNet(Remembering, BaseModule):
             used, flat = flat[-len(block.resnets) :], flat[: -len(block.resnets)]
             # to the size of the finer level's skips, which is not twice this one's if it was odd
             size = flat[-1].shape[2:] if flat else None
-            if attends(block):
-                x = block(
-                    x,
-                    tuple(used),
-                    condition.embedding,
-                    encoder_hidden_states=condition.prompt,
-                    upsample_size=size,
-                )
-            else:
-                x = block(x, tuple(used), condition.embedding, upsample_size=size)
+            x = self._run(block, x, condition, used, upsample_size=size)
         return self.conv_out(self.conv_act(self.conv_norm_out(x)))
+
+    def _run(
+        self,
+        block: nn.Module,
+        x: Tensor,
+        condition: Condition,
+        skips: Sequence[Tensor] = (),
+        **options,
+    ) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
+        """What a block of either kind returns, in the precision of its weights if those differ."""
+        if self.mixed:
+            dtype = next(block.parameters()).dtype
+            x, condition, *skips = (given.to(dtype) for given in (x, condition, *skips))
+        if attends(block):
+            options['encoder_hidden_states'] = condition.prompt
+        if skips:
+            options['res_hidden_states_tuple'] = tuple(skips)
+        return block(x, temb=condition.embedding, **options)
 
     def forward(
         self,
@@ -264,5 +285,5 @@ class SDTurboUNet(Remembering, BaseModule):
         x, skips = self.encode(x, condition)
         skips = self.inject(skips, latents)
         if neck is not None:
-            x = neck(x, condition)
+            x = neck(x, condition.to(x.dtype))
         return self.decode(x, skips, condition)

@@ -206,21 +206,60 @@ def test_latents_that_both_halves_share_are_encoded_as_if_given_twice():
         assert not torch.equal(*once[0].chunk(2))
 
 
-def test_more_or_fewer_levels_need_only_the_config():
-    for levels in (2, 3, 4):
-        backbone = SDTurboUNet(
-            latent_channels=6,
-            block_out_channels=(16, 32, 48, 64)[:levels],
-            num_heads=(2, 2, 2, 2)[:levels],
-            layers_per_block=1,
-            cross_attention_dim=8,
-            norm_num_groups=8,
-            bde=dict(type='BatchDiscriminativeEmbedding'),
-            swci=dict(type='ScaleWiseConditionalInjection'),
-            swci_levels=levels - 1,
+def unet_of(levels):
+    return SDTurboUNet(
+        latent_channels=6,
+        block_out_channels=(16, 32, 48, 64)[:levels],
+        num_heads=(2, 2, 2, 2)[:levels],
+        layers_per_block=1,
+        cross_attention_dim=8,
+        norm_num_groups=8,
+        bde=dict(type='BatchDiscriminativeEmbedding'),
+        swci=dict(type='ScaleWiseConditionalInjection'),
+        swci_levels=levels - 1,
+    )
+
+
+def run_unet(backbone, neck, levels):
+    generator = torch.Generator().manual_seed(0)
+    x, prompt, *latents = (
+        torch.randn(shape, generator=generator)
+        for shape in (
+            (2, 12, 16, 16),
+            (2, 2, 8),
+            *((1, 6, 16 // 2**i, 16 // 2**i) for i in range(1, levels)),
         )
-        assert backbone.size_divisor == 2 ** (levels - 1)
-        neck = DBIANeck(**backbone.neck_sizes)
-        latents = [torch.randn(1, 6, 16 // 2**i, 16 // 2**i) for i in range(1, levels)]
-        x, steps, prompt = torch.randn(2, 12, 16, 16), torch.full((2,), 999), torch.randn(2, 2, 8)
-        assert backbone(x, steps, prompt, latents, neck).shape == (2, 6, 16, 16)
+    )
+    return backbone(x, torch.full((2,), 999), prompt, latents, neck)
+
+
+@pytest.mark.parametrize('levels', [2, 3, 4])
+def test_more_or_fewer_levels_need_only_the_config(levels):
+    backbone = unet_of(levels)
+    assert backbone.size_divisor == 2 ** (levels - 1)
+    neck = DBIANeck(**backbone.neck_sizes)
+    assert run_unet(backbone, neck, levels).shape == (2, 6, 16, 16)
+
+
+@pytest.mark.parametrize('levels', [2, 3, 4])
+@torch.no_grad()
+def test_bfloat16_is_for_the_coarser_half_of_the_levels(levels):
+    torch.manual_seed(0)
+    backbone = unet_of(levels)
+    neck = DBIANeck(**backbone.neck_sizes)
+    exact = run_unet(backbone.eval(), neck.eval(), levels)
+    backbone.set_precision(torch.bfloat16)
+    neck.to(torch.bfloat16)
+    coarse = levels // 2
+    for blocks in (backbone.down_blocks, backbone.up_blocks[::-1]):
+        for level, block in enumerate(blocks):
+            dtypes = {weight.dtype for weight in block.parameters()}
+            assert dtypes == {torch.bfloat16 if level >= levels - coarse else torch.float32}
+    assert backbone.swci.injectors[0].scale.weight.dtype == backbone.dtype == torch.float32
+    mixed = run_unet(backbone, neck, levels)
+    assert mixed.dtype == torch.float32
+    assert 0 < (mixed - exact).norm() < 0.02 * exact.norm()
+    for dtype in (torch.float16, torch.float32):
+        backbone.set_precision(dtype)
+        assert {weight.dtype for weight in backbone.parameters()} == {dtype}
+        assert not backbone.mixed
