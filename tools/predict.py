@@ -6,9 +6,10 @@ Inputs are files, folders (every file directly inside, hidden ones aside) and gl
 as a viewer shows it. Pictures of the same stem keep their whole file name in the result's, preceded
 by the folder's if that is not enough. A file that cannot be read is reported at the end, and the
 rest is done. Results are whole or not there at all: a run that was interrupted goes on where it
-stopped, if it is repeated. Pictures say what they were made of and how (PNG's text 'mmdiffdis'): a
-run with other options, weights or pictures is refused where it would take them for its own. Nothing
-in a folder of the pictures is replaced, and a folder that is predicted cannot be --out.
+stopped, if it is repeated. Results say what they were made of and how (PNG's text 'mmdiffdis'; an
+MP4's last box, which players skip): a run with other options, weights or pictures is refused where
+it would take them for its own. Nothing in a folder of the pictures is replaced, and a folder that
+is predicted cannot be --out.
 
 A video becomes a video, `DIR/<stem>.mp4`, all of whose frames start from the same noise (a last odd
 column or row is cut off); or, with --frames, the pictures `DIR/<stem>/000000.png`, ..., which are
@@ -43,7 +44,13 @@ from mmdiffdis.apis.inference import (
     reason,
 )
 from mmdiffdis.apis.threads import map_ahead
-from mmdiffdis.apis.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
+from mmdiffdis.apis.video import (
+    VIDEO_SUFFIXES,
+    VideoReader,
+    VideoWriter,
+    append_note,
+    read_note,
+)
 from mmdiffdis.files import whole_or_nothing
 from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.visualization.panel import overlay, panel, to_grey
@@ -93,7 +100,7 @@ def save(picture: np.ndarray, path: Path, origin: dict | None = None) -> None:
 
 
 def origin_of(args: argparse.Namespace, source: Path) -> dict:
-    """What decides the result of a picture but for rounding."""
+    """What decides the result of a picture or video but for rounding."""
     return {
         'type': args.type,
         'config': Path(args.config).stem,
@@ -120,13 +127,7 @@ def is_done(result: Path, origin: dict) -> bool:
     """
     if not result.is_file():
         return False
-    if is_video(result):  # holds no text
-        return True
-    try:
-        with Image.open(result) as picture:
-            found = json.loads(picture.info[ORIGIN])
-    except (OSError, KeyError, ValueError):
-        found = {}
+    found = read_origin(result)
     if found != origin:
         changes = [
             f'{key} {found.get(key)}, now {value}'
@@ -139,6 +140,17 @@ def is_done(result: Path, origin: dict) -> bool:
             '--overwrite.'
         )
     return True
+
+
+def read_origin(result: Path) -> dict:
+    """What a result says of where it comes from; {} if nothing."""
+    try:
+        if is_video(result):
+            return json.loads(read_note(result))
+        with Image.open(result) as picture:
+            return json.loads(picture.info[ORIGIN])
+    except (OSError, KeyError, ValueError):
+        return {}
 
 
 class Prediction:
@@ -198,6 +210,7 @@ class Prediction:
                     for result in frames:
                         writer.write(PICTURES[self.args.type](result))
                     writer.close()
+                    append_note(unfinished, json.dumps(origin_of(self.args, source)))
             self.done += 1
         except PICTURE_ERRORS as error:
             self.skipped.append(f'{source}: {reason(error)}')

@@ -234,6 +234,25 @@ def test_video_becomes_a_video(model, clip, tmp_path, kind):
     assert [frame.shape for frame in reader] == [(40, 56, 3)] * 5
 
 
+@pytest.mark.parametrize('change', ['type', 'seed', 'checkpoint', 'not made by it'])
+def test_video_of_another_run_is_not_taken_for_this_ones(model, clip, tmp_path, capsys, change):
+    out = tmp_path / 'out'
+    assert run(model, clip, '--out', out) == 0
+    assert run(model, clip, '--out', out) == 0
+    assert '0 of 1 written' in capsys.readouterr().out.splitlines()[-2]
+    options = {'type': ['--type', 'overlay'], 'seed': ['--seed', '5']}.get(change, [])
+    if change == 'checkpoint':
+        os.utime(model[1], (0, 0))
+    elif change == 'not made by it':
+        (out / 'clip.mp4').write_bytes(clip.read_bytes())
+    before = (out / 'clip.mp4').read_bytes()
+    with pytest.raises(SystemExit, match=f'not what this run would make.*{change}.*another --out'):
+        run(model, clip, '--out', out, *options)
+    assert names(out) == ['clip.mp4'] and (out / 'clip.mp4').read_bytes() == before
+    assert run(model, clip, '--out', out, *options, '--overwrite') == 0
+    assert run(model, clip, '--out', out, *options) == 0
+
+
 def test_frames_of_a_video_have_the_masks_of_its_pictures(model, clip, tmp_path):
     assert run(model, clip, '--out', tmp_path / 'out', '--frames', '--type', 'cutout') == 0
     written = sorted((tmp_path / 'out' / 'clip').iterdir())
