@@ -8,8 +8,8 @@ by the folder's if that is not enough. A file that cannot be read is reported at
 rest is done. Results are whole or not there at all: a run that was interrupted goes on where it
 stopped, if it is repeated. Results say what they were made of and how (PNG's text 'mmdiffdis'; an
 MP4's last box, which players skip): a run with other options, weights or pictures is refused where
-it would take them for its own. Nothing in a folder of the pictures is replaced, and a folder that
-is predicted cannot be --out.
+it would take them for its own. A folder that is predicted cannot be --out, and other inputs that
+lie anywhere in --out are left out, for they may be results.
 
 A video becomes a video, `DIR/<stem>.mp4`, all of whose frames start from the same noise (a last odd
 column or row is cut off); or, with --frames, the pictures `DIR/<stem>/000000.png`, ..., which are
@@ -232,15 +232,25 @@ def plan(args: argparse.Namespace) -> list[tuple[Path, Path]]:
     """(input, its result) each.
 
     Raises:
-        FileNotFoundError, ValueError: An input is not there, results would clash, or a video
-            cannot hold what is asked for.
+        FileNotFoundError, ValueError: An input is not there, all of them lie inside --out, results
+            would clash, or a video cannot hold what is asked for.
     """
     folders = [Path(name).resolve() for name in args.input if Path(name).is_dir()]
-    if args.out.resolve() in folders:
+    out = args.out.resolve()
+    if out in folders:
         # repeated, the run would take its masks for pictures
         raise ValueError(f"--out '{args.out}' is a folder of pictures; choose another.")
     video_suffix = '' if args.frames else '.mp4'  # of a folder, or of a video
-    sources = find_pictures(args.input)
+    found = find_pictures(args.input)
+    # a pattern may reach results of an earlier run
+    sources = [path for path in found if not path.parent.resolve().is_relative_to(out)]
+    if not sources:
+        raise ValueError(
+            f"all inputs ({len(found)}) lie inside --out '{args.out}', where results are kept "
+            'apart from pictures; choose another --out.'
+        )
+    if len(sources) < len(found):
+        print(f"left out {len(found) - len(sources)} of the inputs, inside --out '{args.out}'")
     if args.type == 'cutout' and not args.frames and any(map(is_video, sources)):
         raise ValueError('a video cannot be transparent; choose --frames or another --type.')
     results = name_results(

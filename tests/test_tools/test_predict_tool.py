@@ -93,7 +93,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_p
 
 def test_inputs_are_never_replaced(model, photos):
     before = (photos / 'b.c.png').read_bytes()
-    with pytest.raises(SystemExit, match=r'b\.c\.png. beside the pictures.*another --out'):
+    with pytest.raises(SystemExit, match=r'all inputs \(2\) lie inside --out.*another --out'):
         run(model, *photos.iterdir(), '--out', photos)
     assert (photos / 'b.c.png').read_bytes() == before
 
@@ -104,9 +104,22 @@ def test_results_are_never_taken_for_pictures(model, photos):
     assert names(photos) == ['a #1.jpg', 'b.c.png']
 
 
+@pytest.mark.parametrize('options', [[], ['--frames']])
+def test_pattern_that_reaches_into_out_is_repeated(model, photos, clip, capsys, options):
+    clip.rename(photos / 'clip.mp4')
+    command = [photos / '**', '--out', photos / 'masks', *options]
+    assert run(model, *command) == 0
+    assert 'left out' not in capsys.readouterr().out
+    before = sorted((photos / 'masks').rglob('*'))
+    assert run(model, *command, '--overwrite') == 0
+    printed = capsys.readouterr().out
+    assert f'left out {7 if options else 3} of the inputs, inside --out' in printed
+    assert '3 of 3 written' in printed and sorted((photos / 'masks').rglob('*')) == before
+
+
 def test_files_beside_the_inputs_are_never_replaced(model, photos):
     (photos / 'a #1.png').write_bytes(b'precious')
-    with pytest.raises(SystemExit, match=r'a #1\.png. beside the pictures'):
+    with pytest.raises(SystemExit, match='lie inside --out'):
         run(model, photos / 'a #1.jpg', '--out', photos)
     assert (photos / 'a #1.png').read_bytes() == b'precious'
 
@@ -283,7 +296,7 @@ def test_video_without_frames_is_reported(model, tmp_path, capsys, options):
 @pytest.mark.parametrize('options', [[], ['--overwrite']])
 def test_video_never_replaces_itself(model, clip, options):
     before = clip.read_bytes()
-    with pytest.raises(SystemExit, match=r'clip\.mp4. beside the pictures'):
+    with pytest.raises(SystemExit, match='lie inside --out'):
         run(model, clip, '--out', clip.parent, *options)
     assert clip.read_bytes() == before
 
