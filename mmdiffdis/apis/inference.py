@@ -99,8 +99,8 @@ class DISInferencer:
     """Predicts masks of pictures with any segmentor of a config's ``test_pipeline``.
 
     Args:
-        config: path of a config file, the name of one in ``configs/`` (its stem), or a ``Config``,
-            which is not changed.
+        config: path of a config file, the name of one in ``configs/`` (its stem), or a ``Config``
+            or dict, which is not changed.
         checkpoint: path (or mmengine URL) of the weights, which must fit the model exactly; None
             leaves the model as its config's ``init_cfg`` initialises it.
         device: e.g. ``'cuda:0'``, ``'mps'``, ``'cpu'``; None takes a GPU if there is one, or else
@@ -121,6 +121,7 @@ class DISInferencer:
     Raises:
         FileNotFoundError: if the config or the checkpoint does not exist.
         ValueError: if the config has no model or no test pipeline, or an option is not possible.
+        TypeError: if the config is something else.
         CheckpointError: if the checkpoint is damaged or does not fit the model exactly.
 
     Example::
@@ -133,7 +134,7 @@ class DISInferencer:
 
     def __init__(
         self,
-        config: str | Path | Config,
+        config: str | Path | Config | dict,
         checkpoint: str | Path | None,
         device: str | torch.device | None = None,
         edge: bool = False,
@@ -144,7 +145,7 @@ class DISInferencer:
         channels_last: bool = False,
         vae_slicing: bool = False,
     ) -> None:
-        cfg = Config.fromfile(find_config(config)) if isinstance(config, (str, Path)) else config
+        cfg = _read_config(config)
         model_cfg = cfg.get('model')
         if model_cfg is None:
             raise ValueError(f"the config '{cfg.filename}' has no `model`.")
@@ -323,6 +324,20 @@ def find_config(name: str | Path) -> Path:
             f"'{name}' is no config file, nor the name of one in configs/{hint}"
         )
     return shipped[str(name)]
+
+
+def _read_config(config: str | Path | Config | dict) -> Config:
+    """See ``DISInferencer``."""
+    if isinstance(config, (str, Path)):
+        return Config.fromfile(find_config(config))
+    if isinstance(config, dict):
+        return Config(config)
+    if not isinstance(config, Config):
+        raise TypeError(
+            f'`config` is a {type(config).__name__}, expected the path of a config file, the name '
+            'of one in configs/, a Config or a dict.'
+        )
+    return config
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
