@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -499,6 +500,10 @@ def _count_pixels(picture: Picture) -> int:
 def _decode(picture: Picture) -> tuple[np.ndarray, str | None]:
     """(uint8 BGR [H, W, 3], path or None)."""
     if isinstance(picture, (str, Path)):
+        if os.path.islink(picture) and not os.path.exists(picture):
+            raise FileNotFoundError(
+                f"'{picture}' is a link to '{os.readlink(picture)}', which is not there."
+            )
         return read_bgr(str(picture)), str(picture)
     if isinstance(picture, Image.Image):
         if not (picture.width and picture.height):

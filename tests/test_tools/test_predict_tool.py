@@ -83,12 +83,14 @@ def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_p
     (photos / 'notes.txt').write_text('no picture')
     (photos / 'broken.jpg').write_bytes((photos / 'a #1.jpg').read_bytes()[:300])
     (photos / '.hidden').write_text('')
+    (photos / 'link.jpg').symlink_to('gone.jpg')
     assert run(model, photos, '--out', tmp_path / 'out') == 1
     assert names(tmp_path / 'out') == ['a #1.png', 'b.c.png']
     printed = capsys.readouterr()
-    assert '2 of 4 written' in printed.out
+    assert '2 of 5 written' in printed.out
     skipped = [line for line in printed.err.splitlines() if line.startswith('skipped')]
-    assert len(skipped) == 2 and 'broken.jpg' in skipped[0] and 'notes.txt' in skipped[1]
+    assert len(skipped) == 3 and 'broken.jpg' in skipped[0] and 'notes.txt' in skipped[2]
+    assert re.search(r"link\.jpg' is a link to 'gone\.jpg', which is not there", skipped[1])
 
 
 def test_inputs_are_never_replaced(model, photos):
