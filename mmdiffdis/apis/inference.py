@@ -205,7 +205,8 @@ class DISInferencer:
 
         Returns:
             One result at the picture's own size; of many, an iterator over results in their order,
-            those of failed ones left out (see ``index``).
+            those of failed ones left out (see ``index``). What `pictures` itself raises follows
+            the results of those that it gave before.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -276,9 +277,9 @@ class DISInferencer:
             return _count_pixels(numbered[1])
 
         batch: list[PreparedPicture] = []
-        for (index, picture), future in map_ahead(
-            prepare, enumerate(pictures), batch_size, size, PIXEL_BUDGET
-        ):
+        failures: list[Exception] = []
+        given = enumerate(_until_failure(pictures, failures))
+        for (index, picture), future in map_ahead(prepare, given, batch_size, size, PIXEL_BUDGET):
             try:
                 prepared = future.result()
             except PICTURE_ERRORS as error:
@@ -295,6 +296,8 @@ class DISInferencer:
                 batch = []
         if batch:
             yield from self._predict_what_works(batch, on_error)
+        if failures:
+            raise failures[0]
 
     def _predict_what_works(
         self, batch: list[PreparedPicture], on_error: Callable[[str, Exception], None]
@@ -456,6 +459,16 @@ def _edge(sample: SegDataSample) -> np.ndarray | None:
     if not all(bound.isfinite() for bound in edge.aminmax()):
         raise ValueError('the edge map holds NaN or infinity; predict in float32.')
     return edge.clamp_(0, 1).cpu().numpy()
+
+
+def _until_failure(pictures: Iterable[Picture], failures: list[Exception]) -> Iterator[Picture]:
+    """`pictures` up to where they raise something, which goes into `failures` instead."""
+    try:
+        # `yield from` would close a generator that others may go on with
+        for picture in pictures:  # noqa: UP028
+            yield picture
+    except Exception as error:
+        failures.append(error)
 
 
 def _name(picture: Picture, index: int) -> str:

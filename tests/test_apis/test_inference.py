@@ -224,9 +224,24 @@ def test_folder_list_and_generator_are_the_same(diffusion, pictures, tmp_path):
 
 
 def test_endless_generator_is_predicted_as_it_goes(two_channels, pictures):
-    results = DISInferencer(*two_channels, device='cpu')(itertools.cycle(pictures))
+    given = (picture for picture in itertools.cycle(pictures))
+    results = DISInferencer(*two_channels, device='cpu')(given)
     assert [next(results).index for _ in range(7)] == list(range(7))
     results.close()
+    assert next(given) is not None  # goes on
+
+
+@pytest.mark.parametrize('batch_size', [1, 3])
+def test_generator_that_fails_loses_no_results(two_channels, pictures, batch_size):
+    def camera():
+        yield from pictures[:4]
+        raise RuntimeError('the camera is gone')
+
+    results = []
+    with pytest.raises(RuntimeError, match='the camera is gone'):
+        for result in DISInferencer(*two_channels, device='cpu')(camera(), batch_size=batch_size):
+            results.append(result)
+    assert [result.index for result in results] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize('batch_size', [1, 4])
