@@ -44,6 +44,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps, self._writer = path, fps, None
+        self._count = 0
 
     def write(self, frame: np.ndarray) -> None:
         """Append a frame.
@@ -62,16 +63,23 @@ class VideoWriter:
                     'pictures (--frames).'
                 )
         self._writer.write(np.ascontiguousarray(bgr))
+        self._count += 1
 
     def close(self) -> None:
         """Finish the file.
 
         Raises:
             ValueError: if there was no frame.
+            OSError: if the file does not hold all frames, of which OpenCV says nothing.
         """
         if self._writer is None:
             raise ValueError('the video has no frames.')
         self._writer.release()
+        written = cv2.VideoCapture(str(self._path)).get(cv2.CAP_PROP_FRAME_COUNT)
+        if written != self._count:
+            raise OSError(
+                f'only {written:.0f} of {self._count} frames could be written; is the disk full?'
+            )
 
 
 def append_note(path: Path, note: str) -> None:
