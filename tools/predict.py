@@ -56,6 +56,7 @@ from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.visualization.panel import overlay, panel, to_grey
 
 ORIGIN = 'mmdiffdis'
+FIRST_FRAME = '000000.png'
 PICTURES: dict[str, Callable[[DISResult], np.ndarray]] = {
     'mask': lambda result: to_grey(result.mask),
     'cutout': lambda result: result.cutout(),
@@ -90,11 +91,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def save(picture: np.ndarray, path: Path, origin: dict | None = None) -> None:
+def save(picture: np.ndarray, path: Path, origin: dict) -> None:
     """Writes a PNG, whole or not at all, that says where it comes from."""
     text = PngInfo()
-    if origin is not None:
-        text.add_text(ORIGIN, json.dumps(origin))
+    text.add_text(ORIGIN, json.dumps(origin))
     with whole_or_nothing(path) as unfinished:
         Image.fromarray(picture).save(unfinished, format='PNG', pnginfo=text)
 
@@ -120,14 +120,16 @@ def _describe(path: Path) -> list:
 
 
 def is_done(result: Path, origin: dict) -> bool:
-    """Whether a result is there, from an earlier run.
+    """Whether a result is there, from an earlier run; frames may be there in part, so never.
 
     Raises:
         FileExistsError: something else is there.
     """
-    if not result.is_file():
+    is_folder = result.is_dir()
+    picture = result / FIRST_FRAME if is_folder else result
+    if not picture.is_file():
         return False
-    found = read_origin(result)
+    found = read_origin(picture)
     if found != origin:
         changes = [
             f'{key} {found.get(key)}, now {value}'
@@ -135,11 +137,11 @@ def is_done(result: Path, origin: dict) -> bool:
             if found.get(key) != value
         ]
         raise FileExistsError(
-            f"'{result}' is not what this run would make "
+            f"'{picture}' is not what this run would make "
             f'({"; ".join(changes) if found else "not made by it"}); choose another --out, or '
             '--overwrite.'
         )
-    return True
+    return not is_folder
 
 
 def read_origin(result: Path) -> dict:
@@ -201,7 +203,8 @@ class Prediction:
                 target.mkdir(exist_ok=True)
                 result = None
                 for result in frames:
-                    save(PICTURES[self.args.type](result), target / f'{result.index:06d}.png')
+                    path = target / f'{result.index:06d}.png'
+                    save(PICTURES[self.args.type](result), path, origin_of(self.args, source))
                 if result is None:
                     raise ValueError('the video has no frames.')
             else:
@@ -274,7 +277,6 @@ def main(argv: list[str] | None = None) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         if not os.access(args.out, os.W_OK):
             raise PermissionError(f"cannot write to --out '{args.out}'.")
-        # a folder of frames may hold some of them only
         left = [
             job for job in jobs if args.overwrite or not is_done(job[1], origin_of(args, job[0]))
         ]

@@ -278,6 +278,18 @@ def test_frames_of_a_video_have_the_masks_of_its_pictures(model, clip, tmp_path)
         np.testing.assert_array_equal(np.array(Image.open(path)), expected)
 
 
+def test_frames_of_another_run_are_not_replaced(model, clip, tmp_path):
+    out = tmp_path / 'out'
+    assert run(model, clip, '--out', out, '--frames') == 0
+    before = [path.read_bytes() for path in sorted((out / 'clip').iterdir())]
+    with pytest.raises(SystemExit, match=r'000000\.png. is not what.*type mask, now overlay'):
+        run(model, clip, '--out', out, '--frames', '--type', 'overlay')
+    (out / 'clip' / '000003.png').unlink()
+    assert run(model, clip, '--out', out, '--frames') == 0
+    assert [path.read_bytes() for path in sorted((out / 'clip').iterdir())] == before
+    assert run(model, clip, '--out', out, '--frames', '--type', 'overlay', '--overwrite') == 0
+
+
 def test_what_is_no_video_is_reported_and_the_rest_is_done(model, clip, photos, tmp_path, capsys):
     (photos / 'broken.mp4').write_text('no video')
     assert run(model, photos, clip, '--out', tmp_path / 'out') == 1
