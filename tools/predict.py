@@ -274,6 +274,10 @@ def main(argv: list[str] | None = None) -> int:
         if args.batch_size < 1:
             raise ValueError(f'--batch-size {args.batch_size}: expected at least 1.')
         jobs = plan(args)
+        if args.out.is_file():
+            raise NotADirectoryError(
+                f"--out '{args.out}' is a file; expected a folder for results."
+            )
         args.out.mkdir(parents=True, exist_ok=True)
         if not os.access(args.out, os.W_OK):
             raise PermissionError(f"cannot write to --out '{args.out}'.")

@@ -228,6 +228,13 @@ def test_batches_and_precision_give_the_same_masks(model, photos, tmp_path):
         run(model, photos, '--out', tmp_path / 'out', '--batch-size', '0')
 
 
+def test_out_that_is_a_file_is_refused(model, photos, tmp_path):
+    (tmp_path / 'out').write_text('precious')
+    with pytest.raises(SystemExit, match='out. is a file; expected a folder'):
+        run(model, photos, '--out', tmp_path / 'out')
+    assert (tmp_path / 'out').read_text() == 'precious'
+
+
 @pytest.fixture
 def clip(tmp_path, draw_pair) -> Path:
     """A video of five frames, 56x40 pixels, eight a second."""
