@@ -6,9 +6,10 @@ Inputs are files, folders (every file directly inside, hidden ones aside) and gl
 as a viewer shows it. Pictures of the same stem keep their whole file name in the result's, preceded
 by the folder's if that is not enough. A file that cannot be read is reported at the end, and the
 rest is done. Results are whole or not there at all: a run that was interrupted goes on where it
-stopped, if it is repeated. Pictures say what they were made of and how (PNG's text 'mmdiffdis'): a
-run with other options, weights or pictures is refused where it would take them for its own. Nothing
-in a folder of the pictures is replaced, and a folder that is predicted cannot be --out.
+stopped, if it is repeated. Results say what they were made of and how (PNG's text 'mmdiffdis'; an
+MP4's last box, which players skip): a run with other options, weights or pictures is refused where
+it would take them for its own. A folder that is predicted cannot be --out, and other inputs that
+lie anywhere in --out are left out, for they may be results.
 
 A video becomes a video, `DIR/<stem>.mp4`, all of whose frames start from the same noise (a last odd
 column or row is cut off); or, with --frames, the pictures `DIR/<stem>/000000.png`, ..., which are
@@ -43,12 +44,19 @@ from mmdiffdis.apis.inference import (
     reason,
 )
 from mmdiffdis.apis.threads import map_ahead
-from mmdiffdis.apis.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
+from mmdiffdis.apis.video import (
+    VIDEO_SUFFIXES,
+    VideoReader,
+    VideoWriter,
+    append_note,
+    read_note,
+)
 from mmdiffdis.files import whole_or_nothing
 from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.visualization.panel import overlay, panel, to_grey
 
 ORIGIN = 'mmdiffdis'
+FIRST_FRAME = '000000.png'
 PICTURES: dict[str, Callable[[DISResult], np.ndarray]] = {
     'mask': lambda result: to_grey(result.mask),
     'cutout': lambda result: result.cutout(),
@@ -83,17 +91,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def save(picture: np.ndarray, path: Path, origin: dict | None = None) -> None:
+def save(picture: np.ndarray, path: Path, origin: dict) -> None:
     """Writes a PNG, whole or not at all, that says where it comes from."""
     text = PngInfo()
-    if origin is not None:
-        text.add_text(ORIGIN, json.dumps(origin))
+    text.add_text(ORIGIN, json.dumps(origin))
     with whole_or_nothing(path) as unfinished:
         Image.fromarray(picture).save(unfinished, format='PNG', pnginfo=text)
 
 
 def origin_of(args: argparse.Namespace, source: Path) -> dict:
-    """What decides the result of a picture but for rounding."""
+    """What decides the result of a picture or video but for rounding."""
     return {
         'type': args.type,
         'config': Path(args.config).stem,
@@ -113,20 +120,16 @@ def _describe(path: Path) -> list:
 
 
 def is_done(result: Path, origin: dict) -> bool:
-    """Whether a result is there, from an earlier run.
+    """Whether a result is there, from an earlier run; frames may be there in part, so never.
 
     Raises:
         FileExistsError: something else is there.
     """
-    if not result.is_file():
+    is_folder = result.is_dir()
+    picture = result / FIRST_FRAME if is_folder else result
+    if not picture.is_file():
         return False
-    if is_video(result):  # holds no text
-        return True
-    try:
-        with Image.open(result) as picture:
-            found = json.loads(picture.info[ORIGIN])
-    except (OSError, KeyError, ValueError):
-        found = {}
+    found = read_origin(picture)
     if found != origin:
         changes = [
             f'{key} {found.get(key)}, now {value}'
@@ -134,11 +137,22 @@ def is_done(result: Path, origin: dict) -> bool:
             if found.get(key) != value
         ]
         raise FileExistsError(
-            f"'{result}' is not what this run would make "
+            f"'{picture}' is not what this run would make "
             f'({"; ".join(changes) if found else "not made by it"}); choose another --out, or '
             '--overwrite.'
         )
-    return True
+    return not is_folder
+
+
+def read_origin(result: Path) -> dict:
+    """What a result says of where it comes from; {} if nothing."""
+    try:
+        if is_video(result):
+            return json.loads(read_note(result))
+        with Image.open(result) as picture:
+            return json.loads(picture.info[ORIGIN])
+    except (OSError, KeyError, ValueError):
+        return {}
 
 
 class Prediction:
@@ -189,7 +203,8 @@ class Prediction:
                 target.mkdir(exist_ok=True)
                 result = None
                 for result in frames:
-                    save(PICTURES[self.args.type](result), target / f'{result.index:06d}.png')
+                    path = target / f'{result.index:06d}.png'
+                    save(PICTURES[self.args.type](result), path, origin_of(self.args, source))
                 if result is None:
                     raise ValueError('the video has no frames.')
             else:
@@ -198,6 +213,7 @@ class Prediction:
                     for result in frames:
                         writer.write(PICTURES[self.args.type](result))
                     writer.close()
+                    append_note(unfinished, json.dumps(origin_of(self.args, source)))
             self.done += 1
         except PICTURE_ERRORS as error:
             self.skipped.append(f'{source}: {reason(error)}')
@@ -219,15 +235,25 @@ def plan(args: argparse.Namespace) -> list[tuple[Path, Path]]:
     """(input, its result) each.
 
     Raises:
-        FileNotFoundError, ValueError: An input is not there, results would clash, or a video
-            cannot hold what is asked for.
+        FileNotFoundError, ValueError: An input is not there, all of them lie inside --out, results
+            would clash, or a video cannot hold what is asked for.
     """
     folders = [Path(name).resolve() for name in args.input if Path(name).is_dir()]
-    if args.out.resolve() in folders:
+    out = args.out.resolve()
+    if out in folders:
         # repeated, the run would take its masks for pictures
         raise ValueError(f"--out '{args.out}' is a folder of pictures; choose another.")
     video_suffix = '' if args.frames else '.mp4'  # of a folder, or of a video
-    sources = find_pictures(args.input)
+    found = find_pictures(args.input)
+    # a pattern may reach results of an earlier run
+    sources = [path for path in found if not path.parent.resolve().is_relative_to(out)]
+    if not sources:
+        raise ValueError(
+            f"all inputs ({len(found)}) lie inside --out '{args.out}', where results are kept "
+            'apart from pictures; choose another --out.'
+        )
+    if len(sources) < len(found):
+        print(f"left out {len(found) - len(sources)} of the inputs, inside --out '{args.out}'")
     if args.type == 'cutout' and not args.frames and any(map(is_video, sources)):
         raise ValueError('a video cannot be transparent; choose --frames or another --type.')
     results = name_results(
@@ -248,10 +274,13 @@ def main(argv: list[str] | None = None) -> int:
         if args.batch_size < 1:
             raise ValueError(f'--batch-size {args.batch_size}: expected at least 1.')
         jobs = plan(args)
+        if args.out.is_file():
+            raise NotADirectoryError(
+                f"--out '{args.out}' is a file; expected a folder for results."
+            )
         args.out.mkdir(parents=True, exist_ok=True)
         if not os.access(args.out, os.W_OK):
             raise PermissionError(f"cannot write to --out '{args.out}'.")
-        # a folder of frames may hold some of them only
         left = [
             job for job in jobs if args.overwrite or not is_done(job[1], origin_of(args, job[0]))
         ]

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -99,8 +100,8 @@ class DISInferencer:
     """Predicts masks of pictures with any segmentor of a config's ``test_pipeline``.
 
     Args:
-        config: path of a config file, the name of one in ``configs/`` (its stem), or a ``Config``,
-            which is not changed.
+        config: path of a config file, the name of one in ``configs/`` (its stem), or a ``Config``
+            or dict, which is not changed.
         checkpoint: path (or mmengine URL) of the weights, which must fit the model exactly; None
             leaves the model as its config's ``init_cfg`` initialises it.
         device: e.g. ``'cuda:0'``, ``'mps'``, ``'cpu'``; None takes a GPU if there is one, or else
@@ -123,6 +124,7 @@ class DISInferencer:
     Raises:
         FileNotFoundError: if the config or the checkpoint does not exist.
         ValueError: if the config has no model or no test pipeline, or an option is not possible.
+        TypeError: if the config is something else.
         CheckpointError: if the checkpoint is damaged or does not fit the model exactly.
 
     Example::
@@ -135,7 +137,7 @@ class DISInferencer:
 
     def __init__(
         self,
-        config: str | Path | Config,
+        config: str | Path | Config | dict,
         checkpoint: str | Path | None,
         device: str | torch.device | None = None,
         edge: bool = False,
@@ -146,7 +148,7 @@ class DISInferencer:
         channels_last: bool = False,
         vae_slicing: bool = False,
     ) -> None:
-        cfg = Config.fromfile(find_config(config)) if isinstance(config, (str, Path)) else config
+        cfg = _read_config(config)
         model_cfg = cfg.get('model')
         if model_cfg is None:
             raise ValueError(f"the config '{cfg.filename}' has no `model`.")
@@ -206,7 +208,8 @@ class DISInferencer:
 
         Returns:
             One result at the picture's own size; of many, an iterator over results in their order,
-            those of failed ones left out (see ``index``).
+            those of failed ones left out (see ``index``). What `pictures` itself raises follows
+            the results of those that it gave before.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -281,9 +284,9 @@ class DISInferencer:
             return _count_pixels(numbered[1])
 
         batch: list[PreparedPicture] = []
-        for (index, picture), future in map_ahead(
-            prepare, enumerate(pictures), batch_size, size, PIXEL_BUDGET
-        ):
+        failures: list[Exception] = []
+        given = enumerate(_until_failure(pictures, failures))
+        for (index, picture), future in map_ahead(prepare, given, batch_size, size, PIXEL_BUDGET):
             try:
                 prepared = future.result()
             except PICTURE_ERRORS as error:
@@ -300,6 +303,8 @@ class DISInferencer:
                 batch = []
         if batch:
             yield from self._predict_what_works(batch, on_error)
+        if failures:
+            raise failures[0]
 
     def _predict_what_works(
         self, batch: list[PreparedPicture], on_error: Callable[[str, Exception], None]
@@ -330,6 +335,20 @@ def find_config(name: str | Path) -> Path:
             f"'{name}' is no config file, nor the name of one in configs/{hint}"
         )
     return shipped[str(name)]
+
+
+def _read_config(config: str | Path | Config | dict) -> Config:
+    """See ``DISInferencer``."""
+    if isinstance(config, (str, Path)):
+        return Config.fromfile(find_config(config))
+    if isinstance(config, dict):
+        return Config(config)
+    if not isinstance(config, Config):
+        raise TypeError(
+            f'`config` is a {type(config).__name__}, expected the path of a config file, the name '
+            'of one in configs/, a Config or a dict.'
+        )
+    return config
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -449,6 +468,16 @@ def _edge(sample: SegDataSample) -> np.ndarray | None:
     return edge.clamp_(0, 1).cpu().numpy()
 
 
+def _until_failure(pictures: Iterable[Picture], failures: list[Exception]) -> Iterator[Picture]:
+    """`pictures` up to where they raise something, which goes into `failures` instead."""
+    try:
+        # `yield from` would close a generator that others may go on with
+        for picture in pictures:  # noqa: UP028
+            yield picture
+    except Exception as error:
+        failures.append(error)
+
+
 def _name(picture: Picture, index: int) -> str:
     return str(picture) if isinstance(picture, (str, Path)) else f'picture {index}'
 
@@ -491,6 +520,10 @@ def _count_pixels(picture: Picture) -> int:
 def _decode(picture: Picture) -> tuple[np.ndarray, str | None]:
     """(uint8 BGR [H, W, 3], path or None)."""
     if isinstance(picture, (str, Path)):
+        if os.path.islink(picture) and not os.path.exists(picture):
+            raise FileNotFoundError(
+                f"'{picture}' is a link to '{os.readlink(picture)}', which is not there."
+            )
         return read_bgr(str(picture)), str(picture)
     if isinstance(picture, Image.Image):
         if not (picture.width and picture.height):

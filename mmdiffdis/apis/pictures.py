@@ -1,6 +1,7 @@
 """From what a command line names to pictures, and from pictures to the names of their results."""
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 
 def find_pictures(inputs: list[str]) -> list[Path]:
     """Files that the inputs stand for, in their order, each once.
+
+    Links to what does not exist are among them: whoever reads them will say so.
 
     Raises:
         FileNotFoundError: if an input is neither a file, nor a folder, nor a pattern of files.
@@ -19,7 +22,7 @@ def find_pictures(inputs: list[str]) -> list[Path]:
             raise FileNotFoundError("an input is empty ('').")
         path = Path(name)
         if path.is_dir():
-            files = [file for file in path.iterdir() if file.is_file()]
+            files = [file for file in path.iterdir() if _is_file_or_broken_link(file)]
             files = sorted(file for file in files if not file.name.startswith('.'))
             if not files:
                 raise ValueError(f"the folder '{name}' has no files; sub-folders: '{name}/**/*'.")
@@ -27,12 +30,17 @@ def find_pictures(inputs: list[str]) -> list[Path]:
             files = [path]
         else:
             files = sorted(Path(file) for file in glob.glob(name, recursive=True))
-            files = [file for file in files if file.is_file()]
+            files = [file for file in files if _is_file_or_broken_link(file)]
             if not files:
                 raise FileNotFoundError(f"'{name}' is no file, no folder and matches no file.")
         for file in files:
-            found.setdefault(file.resolve(), file)
+            # not Path.resolve(), which raises on links that go round in circles
+            found.setdefault(os.path.realpath(file) if file.exists() else str(file), file)
     return list(found.values())
+
+
+def _is_file_or_broken_link(path: Path) -> bool:
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def name_results(
@@ -52,7 +60,7 @@ def name_results(
     namings = (
         lambda picture: picture.stem,
         lambda picture: picture.name,
-        lambda picture: f'{picture.resolve().parent.name}_{picture.name}',
+        lambda picture: f'{_folder(picture).name}_{picture.name}',
     )
     names: dict[Path, str] = {}
     for naming in namings:
@@ -72,10 +80,15 @@ def name_results(
         )
     results = [out / f'{names[picture]}{suffix(picture)}' for picture in pictures]
     # a file beside the pictures may be one of them, or another of the user's; never touch it
-    folders = {picture.resolve().parent for picture in pictures}
+    folders = {_folder(picture) for picture in pictures}
     clashes = [path for path in results if path.parent.resolve() in folders and path.exists()]
     if clashes:
         raise ValueError(
             f"'{clashes[0]}' beside the pictures would be replaced; choose another --out."
         )
     return results
+
+
+def _folder(picture: Path) -> Path:
+    """Where the file of a picture lies; of a link, the file that it stands for."""
+    return Path(os.path.realpath(picture)).parent

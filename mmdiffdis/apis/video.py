@@ -1,5 +1,6 @@
 """Frames of videos, and videos of frames."""
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import cv2
 import numpy as np
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
+# An MP4 is a row of boxes (size, type, content), of which those of type 'uuid' are anybody's: 16
+# bytes tell whose, and players skip what they do not know (ISO/IEC 14496-12).
+_NOTE_NAME = b'mmdiffdis note\0\0'
+_LONGEST_NOTE = 2**16
 
 
 class VideoReader:
@@ -39,6 +44,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps, self._writer = path, fps, None
+        self._count = 0
 
     def write(self, frame: np.ndarray) -> None:
         """Append a frame.
@@ -57,13 +63,35 @@ class VideoWriter:
                     'pictures (--frames).'
                 )
         self._writer.write(np.ascontiguousarray(bgr))
+        self._count += 1
 
     def close(self) -> None:
         """Finish the file.
 
         Raises:
             ValueError: if there was no frame.
+            OSError: if the file does not hold all frames, of which OpenCV says nothing.
         """
         if self._writer is None:
             raise ValueError('the video has no frames.')
         self._writer.release()
+        written = cv2.VideoCapture(str(self._path)).get(cv2.CAP_PROP_FRAME_COUNT)
+        if written != self._count:
+            raise OSError(
+                f'only {written:.0f} of {self._count} frames could be written; is the disk full?'
+            )
+
+
+def append_note(path: Path, note: str) -> None:
+    """Adds a text to a finished MP4 file, which plays as before; OpenCV writes no metadata."""
+    content = _NOTE_NAME + note.encode()
+    with path.open('ab') as file:
+        file.write(struct.pack('>I4s', 8 + len(content), b'uuid') + content)
+
+
+def read_note(path: Path) -> str:
+    """The text that ``append_note`` added to a file last, or '' if it holds none."""
+    with path.open('rb') as file:
+        file.seek(max(0, path.stat().st_size - _LONGEST_NOTE))
+        _, found, note = file.read().rpartition(b'uuid' + _NOTE_NAME)
+    return note.decode(errors='replace') if found else ''

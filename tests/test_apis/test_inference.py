@@ -1,5 +1,6 @@
 """Masks of pictures, with small stock segmentors and a tiny diffusion model."""
 
+import copy
 import itertools
 import os
 import re
@@ -91,6 +92,21 @@ def test_config_object_is_left_unchanged(two_channels):
     assert cfg.pretty_text == before
 
 
+def test_dict_is_a_config(two_channels, draw_pair):
+    plain = Config.fromfile(two_channels[0]).to_dict()
+    before = copy.deepcopy(plain)
+    result = DISInferencer(plain, two_channels[1], device='cpu', seed=3)(draw_pair()[0])
+    expected = DISInferencer(*two_channels, device='cpu', seed=3)(draw_pair()[0])
+    np.testing.assert_array_equal(result.mask, expected.mask)
+    assert plain == before
+
+
+@pytest.mark.parametrize(('config', 'kind'), [(None, 'NoneType'), (['a.py'], 'list')])
+def test_what_is_no_config(config, kind):
+    with pytest.raises(TypeError, match=f'`config` is a {kind}, expected the path.* or a dict'):
+        DISInferencer(config, 'x.pth')
+
+
 def test_edge_and_seed_reach_the_models_test_cfg(two_channels):
     plain = DISInferencer(*two_channels, device='cpu').model.test_cfg
     assert 'edge' not in plain and plain['seed'] == 7
@@ -138,9 +154,10 @@ def test_missing_files(stock_config, tmp_path):
         DISInferencer(stock_config(2), 'nowhere.pth')
 
 
-def test_config_without_a_model():
+@pytest.mark.parametrize('kind', [Config, dict])
+def test_config_without_a_model(kind):
     with pytest.raises(ValueError, match='has no `model`'):
-        DISInferencer(Config({'test_pipeline': []}), 'x.pth')
+        DISInferencer(kind({'test_pipeline': []}), 'x.pth')
 
 
 @pytest.mark.parametrize(
@@ -207,9 +224,24 @@ def test_folder_list_and_generator_are_the_same(diffusion, pictures, tmp_path):
 
 
 def test_endless_generator_is_predicted_as_it_goes(two_channels, pictures):
-    results = DISInferencer(*two_channels, device='cpu')(itertools.cycle(pictures))
+    given = (picture for picture in itertools.cycle(pictures))
+    results = DISInferencer(*two_channels, device='cpu')(given)
     assert [next(results).index for _ in range(7)] == list(range(7))
     results.close()
+    assert next(given) is not None  # goes on
+
+
+@pytest.mark.parametrize('batch_size', [1, 3])
+def test_generator_that_fails_loses_no_results(two_channels, pictures, batch_size):
+    def camera():
+        yield from pictures[:4]
+        raise RuntimeError('the camera is gone')
+
+    results = []
+    with pytest.raises(RuntimeError, match='the camera is gone'):
+        for result in DISInferencer(*two_channels, device='cpu')(camera(), batch_size=batch_size):
+            results.append(result)
+    assert [result.index for result in results] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize('batch_size', [1, 4])

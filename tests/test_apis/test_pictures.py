@@ -26,6 +26,24 @@ def test_folders_globs_and_files_are_sorted_and_taken_once(photos):
     assert found == [photos / 'a #1.jpg', photos / 'sub' / 'b.c.png']
 
 
+@pytest.mark.parametrize('pattern', ['', '*'])
+def test_broken_links_are_found_each(photos, pattern):
+    (photos / 'gone 1.jpg').symlink_to('nowhere.jpg')
+    (photos / 'gone 2.jpg').symlink_to('nowhere.jpg')
+    (photos / 'circle.jpg').symlink_to('circle.jpg')
+    (photos / 'again.jpg').symlink_to('b.c.png')
+    (photos / 'folder').symlink_to(photos.parent)
+    found = find_pictures([str(photos / pattern)])
+    assert [path.name for path in found] == [
+        'a #1.jpg',
+        'again.jpg',  # of b.c.png, which comes once
+        'circle.jpg',
+        'gone 1.jpg',
+        'gone 2.jpg',
+    ]
+    assert len(name_results(found, photos / 'out')) == 5
+
+
 def test_brackets_in_a_real_name_are_no_pattern(photos):
     (photos / 'b.c.png').rename(photos / 'b[1].png')
     assert find_pictures([str(photos / 'b[1].png')]) == [photos / 'b[1].png']

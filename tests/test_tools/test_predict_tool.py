@@ -83,17 +83,19 @@ def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_p
     (photos / 'notes.txt').write_text('no picture')
     (photos / 'broken.jpg').write_bytes((photos / 'a #1.jpg').read_bytes()[:300])
     (photos / '.hidden').write_text('')
+    (photos / 'link.jpg').symlink_to('gone.jpg')
     assert run(model, photos, '--out', tmp_path / 'out') == 1
     assert names(tmp_path / 'out') == ['a #1.png', 'b.c.png']
     printed = capsys.readouterr()
-    assert '2 of 4 written' in printed.out
+    assert '2 of 5 written' in printed.out
     skipped = [line for line in printed.err.splitlines() if line.startswith('skipped')]
-    assert len(skipped) == 2 and 'broken.jpg' in skipped[0] and 'notes.txt' in skipped[1]
+    assert len(skipped) == 3 and 'broken.jpg' in skipped[0] and 'notes.txt' in skipped[2]
+    assert re.search(r"link\.jpg' is a link to 'gone\.jpg', which is not there", skipped[1])
 
 
 def test_inputs_are_never_replaced(model, photos):
     before = (photos / 'b.c.png').read_bytes()
-    with pytest.raises(SystemExit, match=r'b\.c\.png. beside the pictures.*another --out'):
+    with pytest.raises(SystemExit, match=r'all inputs \(2\) lie inside --out.*another --out'):
         run(model, *photos.iterdir(), '--out', photos)
     assert (photos / 'b.c.png').read_bytes() == before
 
@@ -104,9 +106,22 @@ def test_results_are_never_taken_for_pictures(model, photos):
     assert names(photos) == ['a #1.jpg', 'b.c.png']
 
 
+@pytest.mark.parametrize('options', [[], ['--frames']])
+def test_pattern_that_reaches_into_out_is_repeated(model, photos, clip, capsys, options):
+    clip.rename(photos / 'clip.mp4')
+    command = [photos / '**', '--out', photos / 'masks', *options]
+    assert run(model, *command) == 0
+    assert 'left out' not in capsys.readouterr().out
+    before = sorted((photos / 'masks').rglob('*'))
+    assert run(model, *command, '--overwrite') == 0
+    printed = capsys.readouterr().out
+    assert f'left out {7 if options else 3} of the inputs, inside --out' in printed
+    assert '3 of 3 written' in printed and sorted((photos / 'masks').rglob('*')) == before
+
+
 def test_files_beside_the_inputs_are_never_replaced(model, photos):
     (photos / 'a #1.png').write_bytes(b'precious')
-    with pytest.raises(SystemExit, match=r'a #1\.png. beside the pictures'):
+    with pytest.raises(SystemExit, match='lie inside --out'):
         run(model, photos / 'a #1.jpg', '--out', photos)
     assert (photos / 'a #1.png').read_bytes() == b'precious'
 
@@ -213,6 +228,13 @@ def test_batches_and_precision_give_the_same_masks(model, photos, tmp_path):
         run(model, photos, '--out', tmp_path / 'out', '--batch-size', '0')
 
 
+def test_out_that_is_a_file_is_refused(model, photos, tmp_path):
+    (tmp_path / 'out').write_text('precious')
+    with pytest.raises(SystemExit, match='out. is a file; expected a folder'):
+        run(model, photos, '--out', tmp_path / 'out')
+    assert (tmp_path / 'out').read_text() == 'precious'
+
+
 @pytest.fixture
 def clip(tmp_path, draw_pair) -> Path:
     """A video of five frames, 56x40 pixels, eight a second."""
@@ -234,6 +256,25 @@ def test_video_becomes_a_video(model, clip, tmp_path, kind):
     assert [frame.shape for frame in reader] == [(40, 56, 3)] * 5
 
 
+@pytest.mark.parametrize('change', ['type', 'seed', 'checkpoint', 'not made by it'])
+def test_video_of_another_run_is_not_taken_for_this_ones(model, clip, tmp_path, capsys, change):
+    out = tmp_path / 'out'
+    assert run(model, clip, '--out', out) == 0
+    assert run(model, clip, '--out', out) == 0
+    assert '0 of 1 written' in capsys.readouterr().out.splitlines()[-2]
+    options = {'type': ['--type', 'overlay'], 'seed': ['--seed', '5']}.get(change, [])
+    if change == 'checkpoint':
+        os.utime(model[1], (0, 0))
+    elif change == 'not made by it':
+        (out / 'clip.mp4').write_bytes(clip.read_bytes())
+    before = (out / 'clip.mp4').read_bytes()
+    with pytest.raises(SystemExit, match=f'not what this run would make.*{change}.*another --out'):
+        run(model, clip, '--out', out, *options)
+    assert names(out) == ['clip.mp4'] and (out / 'clip.mp4').read_bytes() == before
+    assert run(model, clip, '--out', out, *options, '--overwrite') == 0
+    assert run(model, clip, '--out', out, *options) == 0
+
+
 def test_frames_of_a_video_have_the_masks_of_its_pictures(model, clip, tmp_path):
     assert run(model, clip, '--out', tmp_path / 'out', '--frames', '--type', 'cutout') == 0
     written = sorted((tmp_path / 'out' / 'clip').iterdir())
@@ -242,6 +283,18 @@ def test_frames_of_a_video_have_the_masks_of_its_pictures(model, clip, tmp_path)
     for frame, path in zip(VideoReader(clip), written, strict=True):
         expected = inferencer(frame, stem='clip').cutout()
         np.testing.assert_array_equal(np.array(Image.open(path)), expected)
+
+
+def test_frames_of_another_run_are_not_replaced(model, clip, tmp_path):
+    out = tmp_path / 'out'
+    assert run(model, clip, '--out', out, '--frames') == 0
+    before = [path.read_bytes() for path in sorted((out / 'clip').iterdir())]
+    with pytest.raises(SystemExit, match=r'000000\.png. is not what.*type mask, now overlay'):
+        run(model, clip, '--out', out, '--frames', '--type', 'overlay')
+    (out / 'clip' / '000003.png').unlink()
+    assert run(model, clip, '--out', out, '--frames') == 0
+    assert [path.read_bytes() for path in sorted((out / 'clip').iterdir())] == before
+    assert run(model, clip, '--out', out, '--frames', '--type', 'overlay', '--overwrite') == 0
 
 
 def test_what_is_no_video_is_reported_and_the_rest_is_done(model, clip, photos, tmp_path, capsys):
@@ -264,7 +317,7 @@ def test_video_without_frames_is_reported(model, tmp_path, capsys, options):
 @pytest.mark.parametrize('options', [[], ['--overwrite']])
 def test_video_never_replaces_itself(model, clip, options):
     before = clip.read_bytes()
-    with pytest.raises(SystemExit, match=r'clip\.mp4. beside the pictures'):
+    with pytest.raises(SystemExit, match='lie inside --out'):
         run(model, clip, '--out', clip.parent, *options)
     assert clip.read_bytes() == before
 
