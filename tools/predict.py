@@ -8,8 +8,8 @@ by the folder's if that is not enough. A file that cannot be read is reported at
 rest is done. Results are whole or not there at all: a run that was interrupted goes on where it
 stopped, if it is repeated. Results say what they were made of and how (PNG's text 'mmdiffdis'; an
 MP4's last box, which players skip): a run with other options, weights or pictures is refused where
-it would take them for its own. A folder that is predicted cannot be --out, and other inputs that
-lie anywhere in --out are left out, for they may be results.
+it would take them for its own. A folder that is predicted cannot be --out; results in --out that a
+pattern reaches are left out.
 
 A video becomes a video, `DIR/<stem>.mp4`, all of whose frames start from the same noise (a last odd
 column or row is cut off); or, with --frames, the pictures `DIR/<stem>/000000.png`, ..., which are
@@ -51,6 +51,7 @@ from mmdiffdis.apis.video import (
     append_note,
     read_note,
 )
+from mmdiffdis.datasets.transforms.loading import open_lazily
 from mmdiffdis.files import whole_or_nothing
 from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.visualization.panel import overlay, panel, to_grey
@@ -149,8 +150,8 @@ def read_origin(result: Path) -> dict:
     try:
         if is_video(result):
             return json.loads(read_note(result))
-        with Image.open(result) as picture:
-            return json.loads(picture.info[ORIGIN])
+        with result.open('rb') as file:
+            return json.loads(open_lazily(file).info[ORIGIN])
     except (OSError, KeyError, ValueError):
         return {}
 
@@ -235,8 +236,8 @@ def plan(args: argparse.Namespace) -> list[tuple[Path, Path]]:
     """(input, its result) each.
 
     Raises:
-        FileNotFoundError, ValueError: An input is not there, all of them lie inside --out, results
-            would clash, or a video cannot hold what is asked for.
+        FileNotFoundError, ValueError: An input is not there, all of them are results, results would
+            clash, or a video cannot hold what is asked for.
     """
     folders = [Path(name).resolve() for name in args.input if Path(name).is_dir()]
     out = args.out.resolve()
@@ -246,14 +247,15 @@ def plan(args: argparse.Namespace) -> list[tuple[Path, Path]]:
     video_suffix = '' if args.frames else '.mp4'  # of a folder, or of a video
     found = find_pictures(args.input)
     # a pattern may reach results of an earlier run
-    sources = [path for path in found if not path.parent.resolve().is_relative_to(out)]
+    sources = [
+        path
+        for path in found
+        if not (path.parent.resolve().is_relative_to(out) and read_origin(path))
+    ]
     if not sources:
-        raise ValueError(
-            f"all inputs ({len(found)}) lie inside --out '{args.out}', where results are kept "
-            'apart from pictures; choose another --out.'
-        )
+        raise ValueError(f"all inputs ({len(found)}) are results in --out '{args.out}'.")
     if len(sources) < len(found):
-        print(f"left out {len(found) - len(sources)} of the inputs, inside --out '{args.out}'")
+        print(f"left out {len(found) - len(sources)} of the inputs: results in --out '{args.out}'")
     if args.type == 'cutout' and not args.frames and any(map(is_video, sources)):
         raise ValueError('a video cannot be transparent; choose --frames or another --type.')
     results = name_results(

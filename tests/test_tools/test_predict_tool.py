@@ -95,7 +95,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_p
 
 def test_inputs_are_never_replaced(model, photos):
     before = (photos / 'b.c.png').read_bytes()
-    with pytest.raises(SystemExit, match=r'all inputs \(2\) lie inside --out.*another --out'):
+    with pytest.raises(SystemExit, match=r'b\.c\.png. beside the pictures.*another --out'):
         run(model, *photos.iterdir(), '--out', photos)
     assert (photos / 'b.c.png').read_bytes() == before
 
@@ -115,13 +115,26 @@ def test_pattern_that_reaches_into_out_is_repeated(model, photos, clip, capsys, 
     before = sorted((photos / 'masks').rglob('*'))
     assert run(model, *command, '--overwrite') == 0
     printed = capsys.readouterr().out
-    assert f'left out {7 if options else 3} of the inputs, inside --out' in printed
+    assert f'left out {7 if options else 3} of the inputs: results in --out' in printed
     assert '3 of 3 written' in printed and sorted((photos / 'masks').rglob('*')) == before
+    with pytest.raises(SystemExit, match=r'all inputs \(.*\) are results in --out'):
+        run(model, photos / 'masks' / '**', '--out', photos / 'masks')
+
+
+def test_results_larger_than_pillow_likes_are_known_again(model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    for _ in range(2):
+        assert run(model, photos, '--out', tmp_path / 'out') == 0
+
+
+def test_pictures_inside_out_are_pictures(model, photos):
+    assert run(model, photos, '--out', photos.parent) == 0
+    assert {'a #1.png', 'b.c.png'} <= set(names(photos.parent))
 
 
 def test_files_beside_the_inputs_are_never_replaced(model, photos):
     (photos / 'a #1.png').write_bytes(b'precious')
-    with pytest.raises(SystemExit, match='lie inside --out'):
+    with pytest.raises(SystemExit, match=r'a #1\.png. beside the pictures'):
         run(model, photos / 'a #1.jpg', '--out', photos)
     assert (photos / 'a #1.png').read_bytes() == b'precious'
 
@@ -317,7 +330,7 @@ def test_video_without_frames_is_reported(model, tmp_path, capsys, options):
 @pytest.mark.parametrize('options', [[], ['--overwrite']])
 def test_video_never_replaces_itself(model, clip, options):
     before = clip.read_bytes()
-    with pytest.raises(SystemExit, match='lie inside --out'):
+    with pytest.raises(SystemExit, match=r'clip\.mp4. beside the pictures'):
         run(model, clip, '--out', clip.parent, *options)
     assert clip.read_bytes() == before
 

@@ -48,7 +48,7 @@ def read_image(path: str, backend_args: dict | None = None) -> Image.Image:
     """
     content = fileio.get(path, backend_args=backend_args)
     with _named(path, content):
-        image = _open(io.BytesIO(content))
+        image = open_lazily(io.BytesIO(content))
         pixels = _decode_plain_png(image, content)
         if pixels is None:
             return _upright(image)
@@ -65,7 +65,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
         ValueError: if it is empty or no image; the message names it.
     """
     with open(path, 'rb') as file, _named(path, file):
-        image = _open(file)
+        image = open_lazily(file)
         # PNG may keep its orientation behind the pixels: reading it decodes the whole picture
         late = image.format == 'PNG' and not {'exif', 'xmp'} & image.info.keys()
         sideways = not late and image.getexif().get(_ORIENTATION) in _SIDEWAYS
@@ -75,7 +75,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
         return size[::-1] if sideways else size
 
 
-def _open(file: BinaryIO) -> Image.Image:
+def open_lazily(file: BinaryIO) -> Image.Image:
     """``Image.open`` with ``MAX_PIXELS`` in place of Pillow's limit."""
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -138,7 +138,7 @@ def read_bgr(path: str, backend_args: dict | None = None) -> np.ndarray:
     """
     content = fileio.get(path, backend_args=backend_args)
     with _named(path, content):
-        image = _open(io.BytesIO(content))
+        image = open_lazily(io.BytesIO(content))
         if (pixels := _decode_plain_png(image, content)) is not None:
             if pixels.ndim == 2:
                 return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
