@@ -67,6 +67,12 @@ PICTURES: dict[str, Callable[[DISResult], np.ndarray]] = {
 }
 
 
+def _folder(name: str) -> Path:
+    if not name:  # of an unset variable; a Path of it is the current folder
+        raise argparse.ArgumentTypeError("is empty (''); '.' is the current folder.")
+    return Path(name)
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line's arguments."""
     parser = argparse.ArgumentParser(
@@ -75,7 +81,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file of the model, or its name in configs/')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('input', nargs='+', help='files, folders or glob patterns')
-    parser.add_argument('--out', required=True, type=Path, help='folder for the results')
+    parser.add_argument('--out', required=True, type=_folder, help='folder for the results')
     parser.add_argument(
         '--type', choices=PICTURES, default='mask', help='what to write (default: %(default)s)'
     )

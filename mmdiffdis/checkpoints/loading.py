@@ -206,7 +206,8 @@ def _explain(error: Exception, path: Path) -> str:
         begins_as_zip = file.read(2) == b'PK'
     if begins_as_zip and not zipfile.is_zipfile(path):
         return f'is truncated ({size} bytes are left of it): copy or download it again.'
-    if isinstance(error, pickle.UnpicklingError):
+    # LookupError: of a text, whose letters are taken for pickle's instructions
+    if isinstance(error, (pickle.UnpicklingError, LookupError)):
         return f'({size} bytes) is not a file written by torch.save, or is damaged.'
     return f'({size} bytes) cannot be read: {reason.split(". ")[0] or type(error).__name__}.'
 

@@ -356,7 +356,9 @@ def test_truncated_safetensors_is_named(tmp_path, model):
         load(path)
 
 
-@pytest.mark.parametrize('content', [b'<html>404</html>', b'version https://git-lfs', b'\x89PNG\r'])
+@pytest.mark.parametrize(
+    'content', [b'<html>404</html>', b'version https://git-lfs', b'\x89PNG\r', b'hello', b'weights']
+)
 def test_other_file_is_named(tmp_path, content):
     path = tmp_path / 'other.pth'
     path.write_bytes(content)

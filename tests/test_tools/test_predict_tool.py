@@ -248,6 +248,15 @@ def test_out_that_is_a_file_is_refused(model, photos, tmp_path):
     assert (tmp_path / 'out').read_text() == 'precious'
 
 
+def test_out_without_a_name_is_refused(model, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = names(tmp_path)
+    with pytest.raises(SystemExit):
+        run(model, photos, '--out', '')
+    assert "--out: is empty (''); '.' is the current folder" in capsys.readouterr().err
+    assert names(tmp_path) == before
+
+
 @pytest.fixture
 def clip(tmp_path, draw_pair) -> Path:
     """A video of five frames, 56x40 pixels, eight a second."""
