@@ -7,7 +7,6 @@ once and remembered.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -27,29 +26,27 @@ class Condition:
         embedding: time plus batch-discriminative embedding after its activation, as residual blocks
             take it, [2B, C_e].
         prompt: [2B, L, D].
-        batch_size: B.
+        halves: that of the mask half and, if there is one, of the edge half; halves have none.
     """
 
     embedding: Tensor
     prompt: Tensor
-    batch_size: int
+    halves: list['Condition'] = field(default_factory=list)
     _casts: dict[torch.dtype, 'Condition'] = field(default_factory=dict, repr=False)
 
-    @cached_property
-    def halves(self) -> list['Condition']:
-        """That of the mask half and, if there is one, that of the edge half."""
-        parts = zip(
-            self.embedding.split(self.batch_size), self.prompt.split(self.batch_size), strict=True
-        )
-        return [Condition(*part, self.batch_size) for part in parts]
+    @classmethod
+    def of_batch(cls, embedding: Tensor, prompt: Tensor, batch_size: int) -> 'Condition':
+        """That of B masks and, if there are 2B rows, of B edges."""
+        parts = zip(embedding.split(batch_size), prompt.split(batch_size), strict=True)
+        return cls(embedding, prompt, [cls(*part) for part in parts])
 
     def to(self, dtype: torch.dtype) -> 'Condition':
         """The same in another precision."""
         if dtype == self.embedding.dtype:
             return self
         if dtype not in self._casts:
-            cast = self.embedding.to(dtype), self.prompt.to(dtype)
-            self._casts[dtype] = Condition(*cast, self.batch_size)
+            halves = [half.to(dtype) for half in self.halves]
+            self._casts[dtype] = Condition(self.embedding.to(dtype), self.prompt.to(dtype), halves)
         return self._casts[dtype]
 
 

@@ -200,7 +200,7 @@ class SDTurboUNet(Remembering, BaseModule):
             steps = torch.as_tensor(timesteps, device=prompt.device).expand(number)
             own = prompt.to(self.dtype).expand(number, -1, -1)
             own = own.clone(memory_format=torch.contiguous_format)
-            return Condition(F.silu(self.embed(steps)), own, batch_size)
+            return Condition.of_batch(F.silu(self.embed(steps)), own, batch_size)
 
         if isinstance(timesteps, Tensor):
             return compute()

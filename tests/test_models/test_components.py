@@ -136,7 +136,7 @@ def test_neck_without_interaction_is_diffusers_mid_block():
     names = to_published(state, UNET_PREFIXES)
     theirs.load_state_dict({names[n].removeprefix('mid_block.'): w for n, w in state.items()})
     x, embedding, prompt = neck_inputs()
-    condition = Condition(F.silu(embedding), prompt, batch_size=2)
+    condition = Condition.of_batch(F.silu(embedding), prompt, batch_size=2)
     torch.testing.assert_close(
         neck(x, condition), theirs(x, embedding, encoder_hidden_states=prompt)
     )
@@ -146,13 +146,13 @@ def test_neck_without_interaction_is_diffusers_mid_block():
 def test_mask_half_alone_equals_the_mask_half_of_both(interaction):
     neck = DBIANeck(**NECK, interaction=interaction)
     x, embedding, prompt = neck_inputs()
-    condition = Condition(embedding, prompt, batch_size=2)
+    condition = Condition.of_batch(embedding, prompt, batch_size=2)
     torch.testing.assert_close(neck(x, condition, mask_only=True), neck(x, condition)[:2])
 
 
 def test_masks_depend_on_edges_only_through_the_interaction():
     x, embedding, prompt = neck_inputs()
-    condition = Condition(embedding, prompt, batch_size=2)
+    condition = Condition.of_batch(embedding, prompt, batch_size=2)
     changed = torch.cat([x[:2], torch.randn_like(x[2:])])
     for interaction, depends in (('mutual', True), ('concat', True), (None, False)):
         neck = DBIANeck(**NECK, interaction=interaction)

@@ -217,7 +217,7 @@ def test_nothing_outlives_its_condition(tiny):
     model = tiny().eval()
     linear = next(m for m in model.modules() if isinstance(m, ConditionLinear))
     with torch.no_grad():
-        condition = Condition(torch.randn(2, linear.in_features), torch.randn(2, 2, 8), 1)
+        condition = Condition(torch.randn(2, linear.in_features), torch.randn(2, 2, 8))
         assert linear(condition.embedding) is linear(condition.embedding)
         assert len(linear._results) == 1
         condition.embedding.mul_(2)  # the same object, another content
