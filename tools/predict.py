@@ -36,13 +36,8 @@ from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from mmdiffdis.apis import DISInferencer, DISResult, find_pictures, name_results
-from mmdiffdis.apis.inference import (
-    COMPILE_MODES,
-    PICTURE_ERRORS,
-    PIXEL_BUDGET,
-    PRECISIONS,
-    reason,
-)
+from mmdiffdis.apis.decoding import PICTURE_ERRORS, reason
+from mmdiffdis.apis.inference import COMPILE_MODES, PIXEL_BUDGET, PRECISIONS
 from mmdiffdis.apis.threads import map_ahead
 from mmdiffdis.apis.video import (
     VIDEO_SUFFIXES,

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmdiffdis.apis.inference import misfits_named
+from mmdiffdis.checkpoints import misfits_named
 from mmdiffdis.launch import (
     RUN_ERRORS,
     add_config_arguments,

@@ -1,57 +1,39 @@
 """Masks of pictures, from a config and a checkpoint."""
 
 import logging
-import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import nn
 
-from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.datasets.transforms.loading import is_out_of_memory, read_bgr, read_size, to_rgb
+from mmdiffdis.checkpoints import misfits_named
 from mmdiffdis.models import DiffusionSegmentor
 from mmdiffdis.structures import foreground_probability
 from mmdiffdis.visualization.panel import cutout
 
+from .configs import picture_transforms, read_config, with_test_options
+from .decoding import PICTURE_ERRORS, Picture, count_pixels, decode, name_of, reason
 from .pictures import find_pictures
 from .threads import map_ahead
 
-# What a test pipeline does to files and truth; the inferencer hands over decoded pictures instead.
-_LOADING_TRANSFORMS = frozenset(
-    (
-        'LoadImageFromFile',
-        'LoadDISImage',
-        'LoadAnnotations',
-        'LoadDISAnnotations',
-        'GenerateDISEdge',
-        'GenerateEdge',
-    )
-)
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # Pixels of the pictures that are read ahead, predicted at once or written behind, at their original
 # sizes. A larger picture goes alone: what it takes is 25 bytes a pixel at most.
 PIXEL_BUDGET = 100_000_000
-# What is wrong with one picture, and no reason to leave out the others.
-PICTURE_ERRORS = (OSError, ValueError, MemoryError, cv2.error)
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
-
-Picture = str | Path | np.ndarray | Image.Image
 
 
 @dataclass(frozen=True)
@@ -148,7 +130,7 @@ class DISInferencer:
         channels_last: bool = False,
         vae_slicing: bool = False,
     ) -> None:
-        cfg = _read_config(config)
+        cfg = read_config(config)
         model_cfg = cfg.get('model')
         if model_cfg is None:
             raise ValueError(f"the config '{cfg.filename}' has no `model`.")
@@ -157,7 +139,7 @@ class DISInferencer:
         if compile and compile not in COMPILE_MODES:
             raise ValueError(f"`compile` is '{compile}', expected one of {list(COMPILE_MODES)}.")
         init_default_scope(cfg.get('default_scope', 'mmseg'))
-        self.pipeline = Compose(_picture_transforms(cfg))
+        self.pipeline = Compose(picture_transforms(cfg))
         self.device = choose_device(device)
         self.model = MODELS.build(with_test_options(model_cfg, edge, seed))
         if checkpoint is None:
@@ -235,7 +217,7 @@ class DISInferencer:
 
     def prepare(self, picture: Picture, stem: str | None = None, index: int = 0) -> PreparedPicture:
         """The first half of predicting a picture, which needs no model."""
-        bgr, path = _decode(picture)
+        bgr, path = decode(picture)
         stem = stem or (Path(path).stem if path else 'image')
         packed = self.pipeline(
             {
@@ -248,7 +230,7 @@ class DISInferencer:
             }
         )
         rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-        return PreparedPicture(rgb, packed, _name(picture, index), stem, index)
+        return PreparedPicture(rgb, packed, name_of(picture, index), stem, index)
 
     def predict(self, batch: Sequence[PreparedPicture]) -> list[DISResult]:
         """The second half, for pictures that the pipeline brought to one size."""
@@ -281,7 +263,7 @@ class DISInferencer:
             return self.prepare(picture, stem, index)
 
         def size(numbered: tuple[int, Picture]) -> int:
-            return _count_pixels(numbered[1])
+            return count_pixels(numbered[1])
 
         batch: list[PreparedPicture] = []
         failures: list[Exception] = []
@@ -290,7 +272,7 @@ class DISInferencer:
             try:
                 prepared = future.result()
             except PICTURE_ERRORS as error:
-                on_error(_name(picture, index), error)
+                on_error(name_of(picture, index), error)
                 continue
             # pictures of different sizes cannot be stacked where the pipeline keeps their shape
             pixels = sum(one.image.size // 3 for one in (*batch, prepared))
@@ -319,38 +301,6 @@ class DISInferencer:
         return [result for results in alone for result in results]
 
 
-def find_config(name: str | Path) -> Path:
-    """The config file of a path, or of the stem of one in ``configs/``.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    shipped = {path.stem: path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts}
-    if str(name) not in shipped:
-        near = get_close_matches(str(name), shipped, n=3, cutoff=0.4)
-        hint = f'; did you mean one of {near}?' if near else '.'
-        raise FileNotFoundError(
-            f"'{name}' is no config file, nor the name of one in configs/{hint}"
-        )
-    return shipped[str(name)]
-
-
-def _read_config(config: str | Path | Config | dict) -> Config:
-    """See ``DISInferencer``."""
-    if isinstance(config, (str, Path)):
-        return Config.fromfile(find_config(config))
-    if isinstance(config, dict):
-        return Config(config)
-    if not isinstance(config, Config):
-        raise TypeError(
-            f'`config` is a {type(config).__name__}, expected the path of a config file, the name '
-            'of one in configs/, a Config or a dict.'
-        )
-    return config
-
-
 def choose_device(device: str | torch.device | None = None) -> torch.device:
     """The device asked for; None: a GPU if there is one, or else the CPU, which is announced.
 
@@ -373,59 +323,6 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
             'what there is.'
         )
     return device
-
-
-@contextmanager
-def misfits_named(checkpoint: str | Path, longest: int = 1500) -> Iterator[None]:
-    """Turns the failure of a strict loading inside the block into a ``CheckpointError``.
-
-    Args:
-        checkpoint: what is loaded.
-        longest: characters kept of the list of missing, unexpected and misshapen keys.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error)
-        reason = reason if len(reason) <= longest else f'{reason[:longest]} ...'
-        raise CheckpointError(
-            f'checkpoint {checkpoint} does not fit the model of the config: {reason}'
-        ) from error
-
-
-def _picture_transforms(cfg: Config) -> list[ConfigDict]:
-    """The test pipeline without loading."""
-    pipeline = cfg.get('test_pipeline')
-    if pipeline is None:
-        dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-        pipeline = dataset.get('pipeline')
-    if pipeline is None:
-        raise ValueError(
-            f"the config '{cfg.filename}' has neither `test_pipeline` nor "
-            '`test_dataloader.dataset.pipeline`, so it does not say how to prepare a picture.'
-        )
-    return without_loading(pipeline)
-
-
-def without_loading(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
-    """Copies of a pipeline's steps without those that read pictures and truths."""
-    kept = [step for step in pipeline if step['type'].split('.')[-1] not in _LOADING_TRANSFORMS]
-    return [step.copy() for step in kept]
-
-
-def with_test_options(
-    model_cfg: ConfigDict, edge: bool = False, seed: int | None = None
-) -> ConfigDict:
-    """A copy of the model's config that says in ``test_cfg`` what is wanted."""
-    model_cfg = ConfigDict(model_cfg.to_dict())
-    test_cfg = dict(model_cfg.get('test_cfg') or {})
-    if edge or 'edge' in test_cfg:
-        test_cfg['edge'] = edge
-    if seed is not None:
-        test_cfg['seed'] = np.asarray(seed).tolist()  # numpy's are no numbers in a config
-    if test_cfg:
-        model_cfg.test_cfg = test_cfg
-    return model_cfg
 
 
 @contextmanager
@@ -478,19 +375,8 @@ def _until_failure(pictures: Iterable[Picture], failures: list[Exception]) -> It
         failures.append(error)
 
 
-def _name(picture: Picture, index: int) -> str:
-    return str(picture) if isinstance(picture, (str, Path)) else f'picture {index}'
-
-
 def _shape(prepared: PreparedPicture) -> torch.Size:
     return prepared.packed['inputs'].shape
-
-
-def reason(error: Exception) -> str:
-    """One line that says why a picture was skipped; errors of Python and OpenCV may not."""
-    if is_out_of_memory(error) and (isinstance(error, cv2.error) or not str(error)):
-        return 'the memory does not suffice'
-    return ' '.join(str(error).split()) or type(error).__name__
 
 
 def _warn_of_bfloat16() -> None:
@@ -503,42 +389,3 @@ def _warn_of_bfloat16() -> None:
 
 def _warn(name: str, error: Exception) -> None:
     print_log(f'skipped {name}: {reason(error)}', logger='current', level=logging.WARNING)
-
-
-def _count_pixels(picture: Picture) -> int:
-    """Without decoding it; 0 where that fails, for reading the picture will tell why."""
-    if isinstance(picture, (str, Path)):
-        try:
-            return math.prod(read_size(picture))
-        except (OSError, ValueError):
-            return 0
-    if isinstance(picture, Image.Image):
-        return picture.width * picture.height
-    return math.prod(picture.shape[:2]) if isinstance(picture, np.ndarray) else 0
-
-
-def _decode(picture: Picture) -> tuple[np.ndarray, str | None]:
-    """(uint8 BGR [H, W, 3], path or None)."""
-    if isinstance(picture, (str, Path)):
-        if os.path.islink(picture) and not os.path.exists(picture):
-            raise FileNotFoundError(
-                f"'{picture}' is a link to '{os.readlink(picture)}', which is not there."
-            )
-        return read_bgr(str(picture)), str(picture)
-    if isinstance(picture, Image.Image):
-        if not (picture.width and picture.height):
-            raise ValueError(f'the image has {picture.width}x{picture.height} pixels.')
-        rgb = to_rgb(ImageOps.exif_transpose(picture))
-        path = getattr(picture, 'filename', None) or None
-        return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), path
-    if not isinstance(picture, np.ndarray):
-        raise TypeError(
-            f'`picture` is a {type(picture).__name__}, expected a path, a Pillow image or an array.'
-        )
-    is_known_shape = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
-    if picture.dtype != np.uint8 or not is_known_shape or picture.size == 0:
-        raise ValueError(
-            f'the array is {picture.dtype} of shape {picture.shape}, expected uint8 [H, W], '
-            '[H, W, 3] (RGB) or [H, W, 4] (RGBA).'
-        )
-    return cv2.cvtColor(to_rgb(Image.fromarray(picture)), cv2.COLOR_RGB2BGR), None

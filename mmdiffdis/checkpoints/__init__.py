@@ -6,6 +6,7 @@ from .loading import (
     load_from_local,
     load_from_mmdiffdis,
     load_from_url,
+    misfits_named,
     save_weights,
 )
 from .lora import merge_lora
@@ -19,5 +20,6 @@ __all__ = [
     'load_from_mmdiffdis',
     'load_from_url',
     'merge_lora',
+    'misfits_named',
     'save_weights',
 ]

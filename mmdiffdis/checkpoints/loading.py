@@ -17,7 +17,8 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -241,3 +242,21 @@ def _history_buffer_method(owner: type, name: str) -> FunctionType:
             f'GLOBAL builtins.getattr is called with {owner!r} and {name!r}'
         )
     return method
+
+
+@contextmanager
+def misfits_named(checkpoint: str | Path, longest: int = 1500) -> Iterator[None]:
+    """Turns the failure of a strict loading inside the block into a ``CheckpointError``.
+
+    Args:
+        checkpoint: what is loaded.
+        longest: characters kept of the list of missing, unexpected and misshapen keys.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error)
+        reason = reason if len(reason) <= longest else f'{reason[:longest]} ...'
+        raise CheckpointError(
+            f'checkpoint {checkpoint} does not fit the model of the config: {reason}'
+        ) from error

@@ -16,8 +16,9 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
-from mmdiffdis.apis import DISInferencer, inference
-from mmdiffdis.apis.inference import choose_device, find_config
+from mmdiffdis.apis import DISInferencer, decoding, inference
+from mmdiffdis.apis.configs import find_config
+from mmdiffdis.apis.inference import choose_device
 from mmdiffdis.checkpoints import CheckpointError
 from mmdiffdis.datasets.synthetic.scene import draw_sample
 
@@ -431,7 +432,7 @@ def test_whatever_fails_of_one_picture_is_named_in_a_line(
     reports = []
     results = list(inferencer(pictures[:3], on_error=lambda *r: reports.append(r)))
     assert [result.index for result in results] == [0, 2]
-    assert re.fullmatch(message, inference.reason(reports[0][1]))
+    assert re.fullmatch(message, decoding.reason(reports[0][1]))
 
 
 def test_reading_that_exceeds_the_memory_does_not_blame_the_file(
@@ -474,6 +475,16 @@ def test_switches_leave_the_masks_as_they_are(diffusion, pictures, monkeypatch):
     assert_same(list(switched(pictures, batch_size=5)), expected)
     # Blocks keep what others of the same prediction returned: CUDA graphs have to know which do.
     assert len(steps) == 1 + (len(pictures) - 1) // 5
+
+
+@pytest.mark.parametrize('options', [{}, dict(edge=True), dict(precision='bfloat16')])
+def test_blocks_are_compiled_without_a_break(diffusion, pictures, options):
+    plain = DISInferencer(*diffusion, device='cpu', **options)
+    expected = plain(pictures[0])
+    for block in inference._blocks(plain.model):
+        block.compile(backend='eager', fullgraph=True)
+    compiled = plain(pictures[0])
+    np.testing.assert_array_equal(compiled.mask, expected.mask)
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,8 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from mmdiffdis.apis import DISInferencer, DISResult, find_pictures
-from mmdiffdis.apis.inference import (
-    choose_device,
-    find_config,
-    with_test_options,
-    without_loading,
-)
+from mmdiffdis.apis.configs import find_config, with_test_options, without_loading
+from mmdiffdis.apis.inference import choose_device
 from mmdiffdis.datasets.pairing import image_files, stem_of
 from mmdiffdis.datasets.transforms.loading import read_image, read_size, to_alpha
 from mmdiffdis.evaluation import (

@@ -16,7 +16,7 @@ import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from mmdiffdis.apis.inference import with_test_options
+from mmdiffdis.apis.configs import with_test_options
 from mmdiffdis.flops import Cost, build_on_meta, count_cost
 from mmdiffdis.launch import add_cfg_options, load_config, one_line_errors
 from mmdiffdis.models import DiffusionSegmentor

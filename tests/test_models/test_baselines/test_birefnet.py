@@ -19,7 +19,7 @@ from scipy.ndimage import correlate
 from skimage.metrics import structural_similarity
 from torch.nn import functional as F
 
-from mmdiffdis.apis.inference import without_loading
+from mmdiffdis.apis.configs import without_loading
 from mmdiffdis.checkpoints import save_weights
 from mmdiffdis.checkpoints.key_table import to_mmdiffdis
 from mmdiffdis.checkpoints.swin import to_mmseg_order, to_published_order

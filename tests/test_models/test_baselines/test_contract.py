@@ -8,8 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
 from mmseg.registry import MODELS
 
-from mmdiffdis.apis.inference import misfits_named
-from mmdiffdis.checkpoints import CheckpointError, save_weights
+from mmdiffdis.checkpoints import CheckpointError, misfits_named, save_weights
 
 METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
 SMALL = [

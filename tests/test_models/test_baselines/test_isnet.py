@@ -12,7 +12,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from mmseg.registry import MODELS
 from torch.nn import functional as F
 
-from mmdiffdis.apis.inference import without_loading
+from mmdiffdis.apis.configs import without_loading
 from mmdiffdis.checkpoints import save_weights
 from mmdiffdis.flops import build_on_meta, count_cost
 
