@@ -76,7 +76,8 @@ class VideoWriter:
             raise ValueError('the video has no frames.')
         self._writer.release()
         written = cv2.VideoCapture(str(self._path)).get(cv2.CAP_PROP_FRAME_COUNT)
-        if written != self._count:
+        # systems that reckon the number from the duration may be one off
+        if written < max(1, self._count - 1):
             raise OSError(
                 f'only {written:.0f} of {self._count} frames could be written; is the disk full?'
             )
