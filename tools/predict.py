@@ -161,13 +161,13 @@ class Prediction:
     """Predicts and saves as the command line says, and keeps count.
 
     Attributes:
-        done: how many results were written, of pictures and of videos.
+        written: results, of pictures and of videos.
         skipped: 'file: reason' of what could not be done.
     """
 
     def __init__(self, args: argparse.Namespace, inferencer: DISInferencer) -> None:
         self.args, self.inferencer = args, inferencer
-        self.done = 0
+        self.written: list[Path] = []
         self.skipped: list[str] = []
 
     def pictures(self, jobs: list[tuple[Path, Path]]) -> None:
@@ -181,6 +181,7 @@ class Prediction:
         def write(result: DISResult) -> None:
             source, target = jobs[result.index]
             save(PICTURES[self.args.type](result), target, origin_of(self.args, source))
+            self.written.append(target)  # here, for an interrupted run finishes what was begun
 
         results = self._predict((picture for picture, _ in jobs), on_error=skip)
         # written while the network takes the next ones
@@ -189,7 +190,6 @@ class Prediction:
         ):
             try:
                 future.result()
-                self.done += 1
                 bar.update()
             except PICTURE_ERRORS as error:
                 skip(str(jobs[result.index][0]), error)
@@ -216,7 +216,7 @@ class Prediction:
                         writer.write(PICTURES[self.args.type](result))
                     writer.close()
                     append_note(unfinished, json.dumps(origin_of(self.args, source)))
-            self.done += 1
+            self.written.append(target)
         except PICTURE_ERRORS as error:
             self.skipped.append(f'{source}: {reason(error)}')
 
@@ -312,7 +312,7 @@ def main(argv: list[str] | None = None) -> int:
         print('\ninterrupted; the same command goes on from here', file=sys.stderr)
 
     seconds = time.perf_counter() - start
-    print(f'{prediction.done} of {len(jobs)} written to {args.out}, in {seconds:.1f} s')
+    print(f'{len(prediction.written)} of {len(jobs)} written to {args.out}, in {seconds:.1f} s')
     if len(left) < len(jobs):
         print(f'{len(jobs) - len(left)} were there already (--overwrite replaces them)')
     for line in prediction.skipped:

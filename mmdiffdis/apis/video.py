@@ -1,11 +1,13 @@
 """Frames of videos, and videos of frames."""
 
+import logging
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.logging import print_log
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 # An MP4 is a row of boxes (size, type, content), of which those of type 'uuid' are anybody's: 16
@@ -17,6 +19,9 @@ _LONGEST_NOTE = 2**16
 class VideoReader:
     """The frames of a video, uint8 [H, W, 3] RGB, upright; iterate over it once.
 
+    A video whose end is missing ends early, with a warning: how many frames there should be is
+    known only roughly.
+
     Attributes:
         fps: frames a second; those of a video of varying rate are taken to be evenly spaced.
 
@@ -25,18 +30,27 @@ class VideoReader:
     """
 
     def __init__(self, path: str | Path) -> None:
+        self._path = path
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise ValueError(f"cannot read '{path}' as a video.")
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        promised, count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT), 0
         while True:
             there_is_one, frame = self._capture.read()
             if not there_is_one:
                 break
+            count += 1
             yield frame[..., ::-1]
         self._capture.release()
+        if count < 0.9 * promised:
+            print_log(
+                f"'{self._path}' has {count} frames, its header says {promised:.0f}: is it whole?",
+                logger='current',
+                level=logging.WARNING,
+            )
 
 
 class VideoWriter:

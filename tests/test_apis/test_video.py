@@ -3,9 +3,11 @@
 import resource
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from mmdiffdis.apis import video
 from mmdiffdis.apis.video import VideoReader, VideoWriter, append_note, read_note
 
 
@@ -26,6 +28,20 @@ def test_video_with_a_note_has_the_same_frames(clip):
     reader = VideoReader(clip)
     np.testing.assert_array_equal(list(reader), frames)
     assert reader.fps == 8 and len(frames) == 3
+
+
+def test_video_without_its_end_is_announced(tmp_path, clip, monkeypatch):
+    said = []
+    monkeypatch.setattr(video, 'print_log', lambda text, **_: said.append(text))
+    assert len(list(VideoReader(clip))) == 3 and not said
+    whole = tmp_path / 'whole.avi'
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*'MJPG'), 24, (64, 64))
+    for _ in range(40):
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    writer.release()
+    (tmp_path / 'half.avi').write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert 0 < len(list(VideoReader(tmp_path / 'half.avi'))) < 36
+    assert 'frames, its header says 40: is it whole?' in said[0]
 
 
 def test_full_disk_is_reported(tmp_path):

@@ -200,7 +200,7 @@ def test_interrupted_run_ends_with_its_summary_and_is_resumed(
         patch.setattr(DISInferencer, 'predict', interrupt)
         assert run(model, photos, '--out', tmp_path / 'out') == 130
     printed = capsys.readouterr()
-    assert 'of 2 written' in printed.out and 'interrupted; the same command' in printed.err
+    assert '1 of 2 written' in printed.out and 'interrupted; the same command' in printed.err
     assert names(tmp_path / 'out') == ['a #1.png']
     assert run(model, photos, '--out', tmp_path / 'out') == 0
     assert names(tmp_path / 'out') == ['a #1.png', 'b.c.png']
