@@ -387,9 +387,10 @@ def describe(device: torch.device, num_pictures: int, repeats: int, scored: bool
         machine = torch.cuda.get_device_name(device)
     else:
         machine = f'{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads'
-    packages = [f'{name} {version(name)}' for name in ('torch', 'diffusers', 'mmsegmentation')]
+    packages = [f'{name} {version(name)}' for name in ('diffusers', 'mmsegmentation')]
     versions = [
         f'mmdiffdis {mmdiffdis.__version__}',
+        f'torch {torch.__version__}',  # which build, as well
         *packages,
         f'Python {platform.python_version()}',
     ]
