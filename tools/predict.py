@@ -46,7 +46,7 @@ from mmdiffdis.apis.video import (
     append_note,
     read_note,
 )
-from mmdiffdis.datasets.transforms.loading import open_lazily
+from mmdiffdis.datasets.transforms.loading import is_out_of_memory, open_lazily
 from mmdiffdis.files import whole_or_nothing
 from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.visualization.panel import overlay, panel, to_grey
@@ -172,28 +172,46 @@ class Prediction:
 
     def pictures(self, jobs: list[tuple[Path, Path]]) -> None:
         """Pictures to PNGs: (picture, its result) each."""
-        bar = tqdm(total=len(jobs), unit='picture', disable=not jobs)
+        with tqdm(total=len(jobs), unit='picture', disable=not jobs) as bar:
+            # what memory did not suffice for beside others may do alone
+            for source, target in self._side_by_side(jobs, bar):
+                try:
+                    self._write(self.inferencer(source), source, target)
+                except PICTURE_ERRORS as error:
+                    self.skipped.append(f'{source}: {reason(error)}')
+                bar.update()
 
-        def skip(name: str, error: Exception) -> None:
+    def _side_by_side(self, jobs: list[tuple[Path, Path]], bar: tqdm) -> list[tuple[Path, Path]]:
+        """Jobs done while others are read and written; those for which memory did not suffice."""
+        targets = dict(jobs)
+        short = []
+
+        def give_up(name: str | Path, error: Exception) -> None:
+            if is_out_of_memory(error):
+                short.append((Path(name), targets[Path(name)]))
+                return
             self.skipped.append(f'{name}: {reason(error)}')
             bar.update()
 
-        def write(result: DISResult) -> None:
-            source, target = jobs[result.index]
-            save(PICTURES[self.args.type](result), target, origin_of(self.args, source))
-            self.written.append(target)  # here, for an interrupted run finishes what was begun
-
-        results = self._predict((picture for picture, _ in jobs), on_error=skip)
+        results = self._predict((picture for picture, _ in jobs), on_error=give_up)
         # written while the network takes the next ones
         for result, future in map_ahead(
-            write, results, self.args.batch_size, lambda result: result.mask.size, PIXEL_BUDGET
+            lambda result: self._write(result, *jobs[result.index]),
+            results,
+            self.args.batch_size,
+            lambda result: result.mask.size,
+            PIXEL_BUDGET,
         ):
             try:
                 future.result()
                 bar.update()
             except PICTURE_ERRORS as error:
-                skip(str(jobs[result.index][0]), error)
-        bar.close()
+                give_up(jobs[result.index][0], error)
+        return short
+
+    def _write(self, result: DISResult, source: Path, target: Path) -> None:
+        save(PICTURES[self.args.type](result), target, origin_of(self.args, source))
+        self.written.append(target)  # here, for an interrupted run finishes what was begun
 
     def video(self, source: Path, target: Path) -> None:
         """A video to a video, or to pictures in a folder; at its first bad frame it is skipped."""

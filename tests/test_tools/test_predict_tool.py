@@ -93,6 +93,38 @@ def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_p
     assert re.search(r"link\.jpg' is a link to 'gone\.jpg', which is not there", skipped[1])
 
 
+@pytest.mark.parametrize('place', ['prepare', 'predict', 'write'])
+@pytest.mark.parametrize('times', [1, 100])
+def test_what_memory_did_not_suffice_for_is_tried_again_alone(
+    model, photos, tmp_path, capsys, monkeypatch, place, times
+):
+    failures = []
+
+    def fails_for_a(function, is_a):
+        def call(*args):
+            if is_a(args) and len(failures) < times:
+                failures.append(place)
+                raise MemoryError
+            return function(*args)
+
+        return call
+
+    name = 'a #1'
+    owner, method, is_a = {
+        'prepare': (DISInferencer, 'prepare', lambda args: name in str(args[1])),
+        'predict': (DISInferencer, 'predict', lambda args: args[1][0].stem == name),
+        'write': (predict, 'save', lambda args: args[1].stem == name),
+    }[place]
+    monkeypatch.setattr(owner, method, fails_for_a(getattr(owner, method), is_a))
+    assert run(model, photos, '--out', tmp_path / 'out') == (0 if times == 1 else 1)
+    assert names(tmp_path / 'out') == ['a #1.png', 'b.c.png'][0 if times == 1 else 1 :]
+    printed = capsys.readouterr()
+    assert f'{2 if times == 1 else 1} of 2 written' in printed.out
+    assert len(failures) == min(times, 2)
+    if times > 1:
+        assert 'a #1.jpg: the memory does not suffice' in printed.err
+
+
 def test_inputs_are_never_replaced(model, photos):
     before = (photos / 'b.c.png').read_bytes()
     with pytest.raises(SystemExit, match=r'b\.c\.png. beside the pictures.*another --out'):
