@@ -1,6 +1,7 @@
 """What `tools/` share: from a command line to a config, short errors, and records of results."""
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -198,6 +199,17 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
     wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
     wrapper.setdefault('broadcast_buffers', False)
     wrapper.device_ids = None
+
+
+def leave_process_group() -> None:
+    """Ends what launched processes communicate by, when all is done and the model is not needed.
+
+    A thread of it that is left when the program ends may abort it (pytorch#190489). Not for a
+    process that failed: it would wait for others that wait for it.
+    """
+    if torch.distributed.is_initialized():
+        gc.collect()  # models of the past, which hold the group
+        torch.distributed.destroy_process_group()
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:

@@ -20,6 +20,7 @@ from mmdiffdis.checkpoints import misfits_named
 from mmdiffdis.launch import (
     RUN_ERRORS,
     add_config_arguments,
+    leave_process_group,
     load_config,
     one_line_errors,
     save_json,
@@ -118,3 +119,4 @@ def main(argv: list[str] | None = None) -> None:
 
 if __name__ == '__main__':
     main()
+    leave_process_group()

@@ -19,6 +19,7 @@ from mmdiffdis.checkpoints import CheckpointError, is_whole
 from mmdiffdis.launch import (
     RUN_ERRORS,
     add_config_arguments,
+    leave_process_group,
     load_config,
     one_line_errors,
     set_launcher,
@@ -185,3 +186,4 @@ def main() -> None:
 
 if __name__ == '__main__':
     main()
+    leave_process_group()
