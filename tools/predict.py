@@ -37,7 +37,8 @@ from tqdm import tqdm
 
 from mmdiffdis.apis import DISInferencer, DISResult, find_pictures, name_results
 from mmdiffdis.apis.decoding import PICTURE_ERRORS, reason
-from mmdiffdis.apis.inference import COMPILE_MODES, PIXEL_BUDGET, PRECISIONS
+from mmdiffdis.apis.inference import COMPILE_MODES, PIXEL_BUDGET
+from mmdiffdis.apis.precision import PRECISIONS
 from mmdiffdis.apis.threads import map_ahead
 from mmdiffdis.apis.video import (
     VIDEO_SUFFIXES,
@@ -86,7 +87,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, help="seed of the noise (default: the config's)")
     parser.add_argument('--batch-size', type=int, default=1, help='pictures at once')
     parser.add_argument('--precision', choices=PRECISIONS, default='float32')
-    parser.add_argument('--vae-precision', choices=PRECISIONS, help='default: float32, always')
+    parser.add_argument('--encoder-precision', choices=PRECISIONS, help='default: float32, always')
+    parser.add_argument('--tf32', action='store_true', help='on NVIDIA GPUs, float32 by TF32')
     parser.add_argument('--compile', choices=COMPILE_MODES, help='a mode of torch.compile')
     parser.add_argument('--channels-last', action='store_true', help='memory format of the network')
     parser.add_argument('--vae-slicing', action='store_true', help='less memory in large batches')
@@ -108,7 +110,7 @@ def origin_of(args: argparse.Namespace, source: Path) -> dict:
         'config': Path(args.config).stem,
         'checkpoint': _describe(Path(args.checkpoint)),
         'seed': args.seed,
-        'precision': [args.precision, args.vae_precision],
+        'precision': [args.precision, args.encoder_precision, args.tf32],
         'picture': _describe(source),
     }
 
@@ -312,7 +314,8 @@ def main(argv: list[str] | None = None) -> int:
             edge=args.type in ('edge', 'panel'),
             seed=args.seed,
             precision=args.precision,
-            vae_precision=args.vae_precision,
+            encoder_precision=args.encoder_precision,
+            tf32=args.tf32,
             compile=args.compile,
             channels_last=args.channels_last,
             vae_slicing=args.vae_slicing,

@@ -27,9 +27,9 @@ from mmdiffdis.visualization.panel import cutout
 from .configs import picture_transforms, read_config, with_test_options
 from .decoding import PICTURE_ERRORS, Picture, count_pixels, decode, name_of, reason
 from .pictures import find_pictures
+from .precision import dtype_of, float32_products
 from .threads import map_ahead
 
-PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # Pixels of the pictures that are read ahead, predicted at once or written behind, at their original
 # sizes. A larger picture goes alone: what it takes is 25 bytes a pixel at most.
 PIXEL_BUDGET = 100_000_000
@@ -90,13 +90,14 @@ class DISInferencer:
             the CPU, and says so.
         edge: whether edges are wanted, which costs models that know edges some time.
         seed: seed of the inference noise instead of the config's.
-        precision: what the network computes in: 'float32', 'float16' or 'bfloat16'. The step from
-            noise to mask stays in float32 and, with 'bfloat16', a diffusion model's finer levels,
-            too. Masks of the tiny model then keep within 2/255 of those of float32 on 99.9 % of
-            pixels.
-        vae_precision: the same for a diffusion model's autoencoder; None: 'float32', whatever
-            `precision` is, for others may exceed these 2/255 by themselves; 'bfloat16' does, and
-            says so.
+        precision: what the network computes in: 'float32', 'float16' or 'bfloat16'. What masks
+            would change with stays in float32: the autoencoder's encoder, the step from noise to
+            mask and, with 'bfloat16', the U-Net's finer levels and the decoder, too. Masks of the
+            tiny model then keep within 2/255 of those of float32 on 99.9 % of pixels.
+        encoder_precision: the same for a diffusion model's encoder; None: 'float32', whatever
+            `precision` is. Others may exceed these 2/255, and say so.
+        tf32: let NVIDIA GPUs compute convolutions and matrix products of what is in float32 from
+            factors of 10 bits of mantissa, as torch does by itself; that, too, may exceed 2/255.
         compile: compile the network's blocks, in this mode of ``torch.compile``: 'default',
             'reduce-overhead' (CUDA graphs), 'max-autotune' or 'max-autotune-no-cudagraphs'. The
             first pictures take longer.
@@ -125,7 +126,8 @@ class DISInferencer:
         edge: bool = False,
         seed: int | None = None,
         precision: str = 'float32',
-        vae_precision: str | None = None,
+        encoder_precision: str | None = None,
+        tf32: bool = False,
         compile: str | None = None,
         channels_last: bool = False,
         vae_slicing: bool = False,
@@ -134,8 +136,8 @@ class DISInferencer:
         model_cfg = cfg.get('model')
         if model_cfg is None:
             raise ValueError(f"the config '{cfg.filename}' has no `model`.")
-        dtype = _precision('precision', precision)
-        vae_dtype = _precision('vae_precision', vae_precision or 'float32')
+        dtype = dtype_of('precision', precision)
+        encoder_dtype = dtype_of('encoder_precision', encoder_precision or 'float32')
         if compile and compile not in COMPILE_MODES:
             raise ValueError(f"`compile` is '{compile}', expected one of {list(COMPILE_MODES)}.")
         init_default_scope(cfg.get('default_scope', 'mmseg'))
@@ -149,15 +151,17 @@ class DISInferencer:
                 load_checkpoint(self.model, str(checkpoint), map_location='cpu', strict=True)
         self.model.to(self.device).eval()
         self.edge = edge
+        self._tf32 = tf32
         self._autocast = nullcontext()
         if isinstance(self.model, DiffusionSegmentor):
-            self.model.set_precision(dtype, vae_dtype)
-            if vae_dtype is torch.bfloat16:
-                _warn_of_bfloat16()
+            self.model.set_precision(dtype, encoder_dtype)
+            if encoder_dtype is not torch.float32 or (tf32 and self.device.type == 'cuda'):
+                _warn_of_encoder()
             self.model.vae.autoencoder.use_slicing = vae_slicing
-        elif vae_slicing or vae_precision:
+        elif vae_slicing or encoder_precision:
+            option = 'vae_slicing' if vae_slicing else 'encoder_precision'
             name = type(self.model).__name__
-            raise ValueError(f'`vae_...` of a {name}, expected a DiffusionSegmentor.')
+            raise ValueError(f'`{option}` of a {name}, expected a DiffusionSegmentor.')
         elif dtype != torch.float32:
             # a stock segmentor does not cast what goes into it, and its statistics need float32
             self._autocast = torch.autocast(self.device.type, dtype)
@@ -199,7 +203,7 @@ class DISInferencer:
             ValueError: if one picture cannot be read or is not of a kind listed above, or the
                 network's output is not finite.
             MemoryError: if one picture does not fit into memory.
-            TypeError: if a picture is something else.
+            TypeError: if `pictures` is something else.
         """
         is_path = isinstance(pictures, (str, Path))
         if is_path and (str(pictures) == '' or Path(pictures).is_dir()):
@@ -238,7 +242,7 @@ class DISInferencer:
             # To CUDA graphs each compiled block would be a step of its own, which frees what the
             # one before returned.
             torch.compiler.cudagraph_mark_step_begin()
-        with torch.no_grad(), self._autocast, _memory_named():
+        with torch.no_grad(), self._autocast, float32_products(self._tf32), _memory_named():
             samples = self.model.test_step(pseudo_collate([one.packed for one in batch]))
             return [
                 DISResult(
@@ -271,7 +275,8 @@ class DISInferencer:
         for (index, picture), future in map_ahead(prepare, given, batch_size, size, PIXEL_BUDGET):
             try:
                 prepared = future.result()
-            except PICTURE_ERRORS as error:
+            # what is no picture at all, e.g. the None that OpenCV reads from a broken file, as well
+            except (*PICTURE_ERRORS, TypeError) as error:
                 on_error(name_of(picture, index), error)
                 continue
             # pictures of different sizes cannot be stacked where the pipeline keeps their shape
@@ -339,12 +344,6 @@ def _memory_named() -> Iterator[None]:
         raise
 
 
-def _precision(argument: str, name: str) -> torch.dtype:
-    if name not in PRECISIONS:
-        raise ValueError(f"`{argument}` is '{name}', expected one of {list(PRECISIONS)}.")
-    return PRECISIONS[name]
-
-
 def _blocks(model: nn.Module) -> list[nn.Module]:
     """What is compiled one by one: modules that are called as such, without the glue between."""
     if not isinstance(model, DiffusionSegmentor):
@@ -379,9 +378,9 @@ def _shape(prepared: PreparedPicture) -> torch.Size:
     return prepared.packed['inputs'].shape
 
 
-def _warn_of_bfloat16() -> None:
+def _warn_of_encoder() -> None:
     print_log(
-        'autoencoder in bfloat16: masks may differ from those of float32 by more than 2/255',
+        'encoder not in full float32: masks may differ from those of float32 by more than 2/255',
         logger='current',
         level=logging.WARNING,
     )

@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 PRECISIONS = ('bfloat16', 'float32', None)
 
@@ -65,9 +65,17 @@ class LatentAutoencoder(BaseModule):
             self.autoencoder.enable_slicing()
         self.requires_grad_(not frozen)
 
+    def set_precision(self, encoder: torch.dtype, decoder: torch.dtype) -> None:
+        """Casts the weights."""
+        coder = self.autoencoder
+        for part in (coder.encoder, coder.quant_conv):
+            part.to(encoder)
+        for part in (coder.decoder, coder.post_quant_conv):
+            part.to(decoder)
+
     def encode(self, x: Tensor) -> Tensor:
         """Images in [-1, 1], [N, 3, H, W] -> scaled latents [N, C, H / size_divisor, ...]."""
-        x = x.to(self.autoencoder.dtype)
+        x = x.to(self._dtype_of(self.autoencoder.encoder))
         gradients = torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
         with gradients, self._autocast(x.device.type):
             return self.autoencoder.encode(x).latent_dist.mode() * self.scaling_factor
@@ -79,5 +87,9 @@ class LatentAutoencoder(BaseModule):
 
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents [N, C, h, w] -> images, about [-1, 1], [N, 3, H, W]."""
-        z = (z / self.scaling_factor).to(self.autoencoder.dtype)
+        z = (z / self.scaling_factor).to(self._dtype_of(self.autoencoder.decoder))
         return self.autoencoder.decode(z).sample
+
+    @staticmethod
+    def _dtype_of(part: nn.Module) -> torch.dtype:
+        return next(part.parameters()).dtype

@@ -132,17 +132,21 @@ class DiffusionSegmentor(BaseSegmentor):
         """At how many scales an image is encoded: its own and, with SWCI, half of it and so on."""
         return 1 + (0 if self.backbone.swci is None else self.backbone.swci.num_levels)
 
-    def set_precision(self, dtype: torch.dtype, vae_dtype: torch.dtype | None = None) -> None:
-        """Casts the weights for inference; steps from noise to clean latents stay in float32.
+    def set_precision(self, dtype: torch.dtype, encoder_dtype: torch.dtype = torch.float32) -> None:
+        """Casts the weights for inference, where masks hardly change by it (docs/benchmarks.md).
+
+        Steps from noise to clean latents stay in float32.
 
         Args:
-            dtype: of the U-Net: backbone (:meth:`SDTurboUNet.set_precision`) and neck.
-            vae_dtype: of the autoencoder; None: as the U-Net.
+            dtype: of the U-Net, i.e. backbone (:meth:`SDTurboUNet.set_precision`) and neck, and of
+                the autoencoder's decoder, which takes float32 instead of bfloat16.
+            encoder_dtype: of the autoencoder's encoder.
         """
         self.backbone.set_precision(dtype)
         if self.neck is not None:
             self.neck.to(dtype)
-        self.vae.to(vae_dtype or dtype)
+        decoder_dtype = torch.float32 if dtype is torch.bfloat16 else dtype
+        self.vae.set_precision(encoder_dtype, decoder_dtype)
 
     def encode_image(self, images: Tensor) -> list[Tensor]:
         """Latents of images in [-1, 1], [B, 3, H, W], at their own size, then at 1/2, 1/4, ...

@@ -10,15 +10,18 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import skimage
 import torch
 from conftest import ROOT, tiny_config
 from mmengine.config import Config
 from mmseg.registry import MODELS
+from packaging.version import Version
 from PIL import Image
 
 from mmdiffdis.apis import DISInferencer, decoding, inference
 from mmdiffdis.apis.configs import find_config
 from mmdiffdis.apis.inference import choose_device
+from mmdiffdis.apis.precision import PRECISIONS
 from mmdiffdis.checkpoints import CheckpointError
 from mmdiffdis.datasets.synthetic.scene import draw_sample
 
@@ -250,14 +253,15 @@ def test_broken_pictures_are_reported_and_the_rest_is_predicted(
     two_channels, pictures, tmp_path, batch_size
 ):
     (tmp_path / 'broken.jpg').write_bytes(b'\xff\xd8\xff')
-    given = [pictures[0], tmp_path / 'broken.jpg', pictures[1], np.zeros((2, 2)), pictures[2]]
+    given = [pictures[0], tmp_path / 'broken.jpg', pictures[1], np.zeros((2, 2)), None]
+    given.append(pictures[2])
     inferencer = DISInferencer(*two_channels, device='cpu')
     reports = []
     results = list(
         inferencer(given, batch_size=batch_size, on_error=lambda *report: reports.append(report))
     )
-    assert [result.index for result in results] == [0, 2, 4]
-    assert [name for name, _ in reports] == [str(tmp_path / 'broken.jpg'), 'picture 3']
+    assert [result.index for result in results] == [0, 2, 5]
+    assert [name for name, _ in reports] == [str(tmp_path / 'broken.jpg'), 'picture 3', 'picture 4']
     assert 'cannot read' in str(reports[0][1]) and 'float64' in str(reports[1][1])
 
 
@@ -293,17 +297,32 @@ def test_pictures_that_cannot_be_stacked_go_alone(two_channels, pictures):
 
 
 @pytest.mark.parametrize(
-    ('precision', 'of_vae', 'levels'),
+    ('precision', 'of_encoder', 'levels'),
     # 8 bits of bfloat16 are fewer than a mask of 256 levels asks for
-    [('float16', 'float16', 2), ('bfloat16', 'float32', 2), ('bfloat16', 'bfloat16', 16)],
+    [
+        ('float16', None, 2),
+        ('float16', 'float16', 2),
+        ('bfloat16', None, 2),
+        ('bfloat16', 'bfloat16', 16),
+    ],
 )
-def test_half_precision_is_near_float32(diffusion, pictures, precision, of_vae, levels):
+def test_half_precision_is_near_float32(diffusion, pictures, precision, of_encoder, levels):
     exact = DISInferencer(*diffusion, device='cpu')
-    half = DISInferencer(*diffusion, device='cpu', precision=precision, vae_precision=of_vae)
-    unet, vae = inference.PRECISIONS[precision], inference.PRECISIONS[of_vae]
-    assert next(half.model.backbone.down_blocks[-1].parameters()).dtype == unet
-    assert next(half.model.neck.parameters()).dtype == unet
-    assert half.model.vae.autoencoder.dtype == vae
+    half = DISInferencer(
+        *diffusion, device='cpu', precision=precision, encoder_precision=of_encoder
+    )
+    coder, unet = half.model.vae.autoencoder, PRECISIONS[precision]
+    decoder = {'float16': torch.float16, 'bfloat16': torch.float32}[precision]
+    encoder = PRECISIONS[of_encoder or 'float32']
+    for part, dtype in {
+        half.model.backbone.down_blocks[-1]: unet,
+        half.model.neck: unet,
+        coder.encoder: encoder,
+        coder.quant_conv: encoder,
+        coder.post_quant_conv: decoder,
+        coder.decoder: decoder,
+    }.items():
+        assert {weight.dtype for weight in part.parameters()} == {dtype}
     assert half.model.scheduler.signal.dtype == torch.float32
     errors = np.concatenate(
         [
@@ -312,20 +331,6 @@ def test_half_precision_is_near_float32(diffusion, pictures, precision, of_vae, 
         ]
     )
     assert 0 < np.quantile(errors, 0.999) <= levels / 255
-
-
-def test_shipped_model_in_half_precision():
-    """The only trained weights there are; drawings that they were not trained on."""
-    drawings = [draw_sample(0, 'DIS-VD', index).image for index in range(4)]
-    shipped = 'diffdis_tiny_1xb8-1k2_synthetic-dis-256x256', 'mmdiffdis://diffdis_tiny'
-    masks = [
-        np.stack(
-            [result.mask for result in DISInferencer(*shipped, device='cpu', **half)(drawings)]
-        )
-        for half in ({}, dict(precision='float16'))
-    ]
-    errors = np.abs(masks[0] - masks[1])
-    assert masks[0].max() > 0.9 and 0 < np.quantile(errors, 0.999) <= 2 / 255
 
 
 @pytest.mark.parametrize('batch_size', [1, 3])
@@ -345,33 +350,33 @@ def test_shipped_model_has_the_same_mask_with_and_without_edges(batch_size):
     np.testing.assert_array_equal(*masks)
 
 
-def test_autoencoder_in_bfloat16_says_that_it_is_not_exact(diffusion, monkeypatch):
+def test_encoder_of_less_than_float32_says_that_masks_change(diffusion, monkeypatch):
     said = []
     monkeypatch.setattr(inference, 'print_log', lambda text, **_: said.append(text))
-    DISInferencer(*diffusion, device='cpu', precision='float16', vae_precision='float16')
-    DISInferencer(*diffusion, device='cpu', precision='bfloat16')
+    DISInferencer(*diffusion, device='cpu', precision='float16')
+    DISInferencer(*diffusion, device='cpu', precision='bfloat16', tf32=True)  # not on a CPU
     assert not said
-    DISInferencer(*diffusion, device='cpu', vae_precision='bfloat16')
-    assert 'more than 2/255' in said[0]
+    for precision in ('float16', 'bfloat16'):
+        DISInferencer(*diffusion, device='cpu', encoder_precision=precision)
+        assert 'more than 2/255' in said.pop()
 
 
 @pytest.mark.parametrize('precision', ['float16', 'bfloat16'])
 def test_shipped_model_keeps_within_two_levels_in_half_precision(precision):
-    drawings = [draw_sample(0, 'DIS-VD', index).image for index in range(4)]
+    """The only trained weights there are; drawings not trained on, and photographs."""
+    pictures = [draw_sample(0, 'DIS-VD', index).image for index in range(4)]
+    pictures += [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee()]
     shipped = 'diffdis_tiny_1xb8-1k2_synthetic-dis-256x256', 'mmdiffdis://diffdis_tiny'
     exact, half = (
-        [result.mask for result in DISInferencer(*shipped, device='cpu', precision=p)(drawings)]
+        [result.mask for result in DISInferencer(*shipped, device='cpu', precision=p)(pictures)]
         for p in ('float32', precision)
     )
     errors = np.concatenate([np.abs(a - b).ravel() for a, b in zip(exact, half, strict=True)])
     assert 0 < np.quantile(errors, 0.999) <= 2 / 255
 
 
-def test_autoencoder_stays_in_float32(diffusion, pictures):
-    inferencer = DISInferencer(*diffusion, device='cpu', precision='float16', edge=True)
-    assert inferencer.model.vae.autoencoder.dtype == torch.float32
-    assert inferencer.model.neck.residual_in.conv1.weight.dtype == torch.float16
-    result = inferencer(pictures[0])
+def test_results_of_half_precision_are_in_float32(diffusion, pictures):
+    result = DISInferencer(*diffusion, device='cpu', precision='float16', edge=True)(pictures[0])
     assert result.mask.dtype == result.edge.dtype == np.float32
 
 
@@ -477,8 +482,18 @@ def test_switches_leave_the_masks_as_they_are(diffusion, pictures, monkeypatch):
     assert len(steps) == 1 + (len(pictures) - 1) // 5
 
 
-@pytest.mark.parametrize('options', [{}, dict(edge=True), dict(precision='bfloat16')])
+BREAKS_IN_BFLOAT16 = pytest.mark.skipif(
+    Version(torch.__version__) < Version('2.7'),
+    reason="torch 2.6 cannot trace diffusers' question for its version",
+)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(edge=True), pytest.param(dict(precision='bfloat16'), marks=BREAKS_IN_BFLOAT16)],
+)
 def test_blocks_are_compiled_without_a_break(diffusion, pictures, options):
+    torch.compiler.reset()  # the models of other tests count, too, where versions are limited
     plain = DISInferencer(*diffusion, device='cpu', **options)
     expected = plain(pictures[0])
     for block in inference._blocks(plain.model):
@@ -491,7 +506,10 @@ def test_blocks_are_compiled_without_a_break(diffusion, pictures, options):
     ('options', 'message'),
     [
         (dict(precision='half'), r"`precision` is 'half', expected one of \['float32'"),
-        (dict(vae_precision='float32'), 'EncoderDecoder, expected a DiffusionSegmentor'),
+        (
+            dict(encoder_precision='float32'),
+            '`encoder_precision` of a EncoderDecoder, expected a DiffusionSegmentor',
+        ),
         (dict(vae_slicing=True), 'EncoderDecoder, expected a DiffusionSegmentor'),
         (dict(compile='fast'), r"`compile` is 'fast', expected one of \['default'"),
         (dict(device='gpu'), "`device` is 'gpu', expected 'cpu', 'cuda' or 'mps'"),

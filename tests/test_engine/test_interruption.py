@@ -187,8 +187,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform == 'win32', reason='no limits on the size of files')
 def test_quota_is_a_clear_message(tmp_path):
     code = (
-        'import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));'
+        # the import first, since torch may write files then
         'from mmdiffdis.engine.whole_checkpoint_hook import WholeFilesBackend as Backend;'
+        'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));'
         f'Backend().put(bytes(2000), {str(tmp_path / "a.pth")!r})'
     )
     result = subprocess.run(

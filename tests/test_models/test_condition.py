@@ -176,7 +176,7 @@ def test_other_batches_and_steps_have_their_own(tiny):
 def test_half_precision_and_inference_mode(tiny):
     model = tiny().eval()
     predict(model)
-    model.set_precision(torch.bfloat16, torch.float32)
+    model.set_precision(torch.bfloat16)
     assert_up_to_date(model)
     with torch.inference_mode():
         first = model(IMAGE)

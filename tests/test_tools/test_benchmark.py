@@ -128,7 +128,7 @@ def test_difference_that_nearly_all_pixels_keep_within(diffusion):
 def test_stock_segmentors_have_no_variants_of_a_vae(stock_config, stock_checkpoint):
     config = stock_config(2)
     device = torch.device('cpu')
-    assert tool.load(f'{config}:{stock_checkpoint(config)}', 'float16_vae', device) is None
+    assert tool.load(f'{config}:{stock_checkpoint(config)}', 'float16_encoder', device) is None
     assert tool.load(f'{config}:{stock_checkpoint(config)}', 'fast', device) is not None
 
 

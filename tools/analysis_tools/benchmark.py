@@ -16,14 +16,16 @@ memory format:
 
     mask           the mask alone
     edge           mask and edge
-    reference      what the released implementation computes: float32, both halves and both maps in
-                   each of the passes of the config's `tta_pipeline`, the image encoded in each, and
-                   nothing remembered from picture to picture
+    reference      what the released implementation computes: float32 (on NVIDIA GPUs TF32, torch's
+                   default), both halves and both maps in each of the passes of the config's
+                   `tta_pipeline`, the image encoded in each, and nothing remembered from picture to
+                   picture
+    tf32           float32 by TF32 on NVIDIA GPUs, the same as mask elsewhere
     float16, bfloat16
-                   U-Net in half precision, VAE in float32; float16_vae: both in float16
+                   half precision where masks hardly change by it; float16_encoder: everywhere
     channels_last  feature maps with their channels innermost
     compile        torch.compile; cuda_graphs: the same with CUDA graphs
-    fast           float16_vae, channels_last and compile
+    fast           float16_encoder, channels_last and compile
 
 "differs" is how far a variant's masks are from those of the model's first variant: the difference,
 in 255ths, that 99.9 % of the pixels keep within.
@@ -80,18 +82,19 @@ matplotlib.use('Agg')
 VARIANTS: dict[str, dict] = {
     'mask': {},
     'edge': dict(edge=True),
-    'reference': dict(edge=True),
+    'reference': dict(edge=True, tf32=True),
+    'tf32': dict(tf32=True),
     'float16': dict(precision='float16'),
-    'float16_vae': dict(precision='float16', vae_precision='float16'),
+    'float16_encoder': dict(precision='float16', encoder_precision='float16'),
     'bfloat16': dict(precision='bfloat16'),
     'channels_last': dict(channels_last=True),
     'compile': dict(compile='default'),
     'cuda_graphs': dict(compile='reduce-overhead'),
     'fast': dict(
-        precision='float16', vae_precision='float16', channels_last=True, compile='default'
+        precision='float16', encoder_precision='float16', channels_last=True, compile='default'
     ),
 }
-DIFFUSION_VARIANTS = ('edge', 'reference', 'float16_vae')
+DIFFUSION_VARIANTS = ('edge', 'reference', 'float16_encoder')
 # Stage -> the method that does it.
 DIFFUSION_STAGES = {
     'encode': 'encode_image',
@@ -251,7 +254,7 @@ def load(model: str, variant: str, device: torch.device, cold: bool = False) -> 
     if not is_diffusion:
         if variant in DIFFUSION_VARIANTS:
             return None
-        options = {name: value for name, value in options.items() if name != 'vae_precision'}
+        options = {name: value for name, value in options.items() if name != 'encoder_precision'}
     torch.manual_seed(0)  # what no file fills is the same in all variants of a model
     inferencer = DISInferencer(cfg, checkpoint or None, device, **options)
     watch = Stopwatch(device)
