@@ -364,8 +364,8 @@ def test_encoder_of_less_than_float32_says_that_masks_change(diffusion, monkeypa
 @pytest.mark.parametrize('precision', ['float16', 'bfloat16'])
 def test_shipped_model_keeps_within_two_levels_in_half_precision(precision):
     """The only trained weights there are; drawings not trained on, and photographs."""
-    pictures = [draw_sample(0, 'DIS-VD', index).image for index in range(4)]
-    pictures += [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee()]
+    pictures = [draw_sample(0, 'DIS-VD', index).image for index in range(2)]
+    pictures.append(skimage.data.chelsea())
     shipped = 'diffdis_tiny_1xb8-1k2_synthetic-dis-256x256', 'mmdiffdis://diffdis_tiny'
     exact, half = (
         [result.mask for result in DISInferencer(*shipped, device='cpu', precision=p)(pictures)]
