@@ -92,7 +92,7 @@ class DISInferencer:
         seed: seed of the inference noise instead of the config's.
         precision: what the network computes in: 'float32', 'float16' or 'bfloat16'. What masks
             would change with stays in float32: the autoencoder's encoder, the step from noise to
-            mask and, with 'bfloat16', the U-Net's finer levels and the decoder, too. Masks of the
+            mask and, with 'bfloat16', all but the U-Net's coarsest level, too. Masks of the
             tiny model then keep within 2/255 of those of float32 on 99.9 % of pixels.
         encoder_precision: the same for a diffusion model's encoder; None: 'float32', whatever
             `precision` is. Others may exceed these 2/255, and say so.

@@ -157,7 +157,7 @@ class SDTurboUNet(Remembering, BaseModule):
         return self.conv_in.weight.dtype
 
     def set_precision(self, dtype: torch.dtype) -> None:
-        """Casts the weights; of bfloat16, only those of the coarser half of the levels.
+        """Casts the weights; of bfloat16, only those of the coarsest level.
 
         For the finer levels the 8 bits of bfloat16 are too few: they would change masks by more
         than 2/255 (docs/benchmarks.md). They, and all that belongs to no level, take float32.
@@ -165,9 +165,7 @@ class SDTurboUNet(Remembering, BaseModule):
         self.mixed = dtype is torch.bfloat16
         self.to(torch.float32 if self.mixed else dtype)
         if self.mixed:
-            coarse = self.num_levels // 2
-            blocks = *self.down_blocks[self.num_levels - coarse :], *self.up_blocks[:coarse]
-            for block in blocks:
+            for block in (self.down_blocks[-1], self.up_blocks[0]):
                 block.to(dtype)
 
     @property

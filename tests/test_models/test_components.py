@@ -243,18 +243,17 @@ def test_more_or_fewer_levels_need_only_the_config(levels):
 
 @pytest.mark.parametrize('levels', [2, 3, 4])
 @torch.no_grad()
-def test_bfloat16_is_for_the_coarser_half_of_the_levels(levels):
+def test_bfloat16_is_for_the_coarsest_level(levels):
     torch.manual_seed(0)
     backbone = unet_of(levels)
     neck = DBIANeck(**backbone.neck_sizes)
     exact = run_unet(backbone.eval(), neck.eval(), levels)
     backbone.set_precision(torch.bfloat16)
     neck.to(torch.bfloat16)
-    coarse = levels // 2
     for blocks in (backbone.down_blocks, backbone.up_blocks[::-1]):
         for level, block in enumerate(blocks):
             dtypes = {weight.dtype for weight in block.parameters()}
-            assert dtypes == {torch.bfloat16 if level >= levels - coarse else torch.float32}
+            assert dtypes == {torch.bfloat16 if level == levels - 1 else torch.float32}
     assert backbone.swci.injectors[0].scale.weight.dtype == backbone.dtype == torch.float32
     mixed = run_unet(backbone, neck, levels)
     assert mixed.dtype == torch.float32
