@@ -490,7 +490,7 @@ BREAKS_IN_BFLOAT16 = pytest.mark.skipif(
 
 @pytest.mark.parametrize(
     'options',
-    [{}, dict(edge=True), pytest.param(dict(precision='bfloat16'), marks=BREAKS_IN_BFLOAT16)],
+    [{}, pytest.param(dict(precision='bfloat16', edge=True), marks=BREAKS_IN_BFLOAT16)],
 )
 def test_blocks_are_compiled_without_a_break(diffusion, pictures, options):
     torch.compiler.reset()  # the models of other tests count, too, where versions are limited
