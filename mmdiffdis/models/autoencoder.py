@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 PRECISIONS = ('bfloat16', 'float32', None)
 
@@ -75,7 +75,7 @@ class LatentAutoencoder(BaseModule):
 
     def encode(self, x: Tensor) -> Tensor:
         """Images in [-1, 1], [N, 3, H, W] -> scaled latents [N, C, H / size_divisor, ...]."""
-        x = x.to(self._dtype_of(self.autoencoder.encoder))
+        x = x.to(self.autoencoder.encoder.conv_in.weight.dtype)
         gradients = torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
         with gradients, self._autocast(x.device.type):
             return self.autoencoder.encode(x).latent_dist.mode() * self.scaling_factor
@@ -87,9 +87,5 @@ class LatentAutoencoder(BaseModule):
 
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents [N, C, h, w] -> images, about [-1, 1], [N, 3, H, W]."""
-        z = (z / self.scaling_factor).to(self._dtype_of(self.autoencoder.decoder))
+        z = (z / self.scaling_factor).to(self.autoencoder.post_quant_conv.weight.dtype)
         return self.autoencoder.decode(z).sample
-
-    @staticmethod
-    def _dtype_of(part: nn.Module) -> torch.dtype:
-        return next(part.parameters()).dtype

@@ -159,7 +159,7 @@ class SDTurboUNet(Remembering, BaseModule):
     def set_precision(self, dtype: torch.dtype) -> None:
         """Casts the weights; of bfloat16, only those of the coarsest level.
 
-        For the finer levels the 8 bits of bfloat16 are too few: they would change masks by more
+        For the finer levels the 7 bits of its mantissa are too few: they would change masks by more
         than 2/255 (docs/benchmarks.md). They, and all that belongs to no level, take float32.
         """
         self.mixed = dtype is torch.bfloat16

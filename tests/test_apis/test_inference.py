@@ -253,8 +253,8 @@ def test_broken_pictures_are_reported_and_the_rest_is_predicted(
     two_channels, pictures, tmp_path, batch_size
 ):
     (tmp_path / 'broken.jpg').write_bytes(b'\xff\xd8\xff')
-    given = [pictures[0], tmp_path / 'broken.jpg', pictures[1], np.zeros((2, 2)), None]
-    given.append(pictures[2])
+    bad = tmp_path / 'broken.jpg', np.zeros((2, 2)), None
+    given = [pictures[0], bad[0], pictures[1], *bad[1:], pictures[2]]
     inferencer = DISInferencer(*two_channels, device='cpu')
     reports = []
     results = list(
@@ -298,7 +298,7 @@ def test_pictures_that_cannot_be_stacked_go_alone(two_channels, pictures):
 
 @pytest.mark.parametrize(
     ('precision', 'of_encoder', 'levels'),
-    # 8 bits of bfloat16 are fewer than a mask of 256 levels asks for
+    # 7 bits of bfloat16's mantissa are fewer than a mask of 256 levels asks for
     [
         ('float16', None, 2),
         ('float16', 'float16', 2),
@@ -372,7 +372,7 @@ def test_shipped_model_keeps_within_two_levels_in_half_precision(precision):
         for p in ('float32', precision)
     )
     errors = np.concatenate([np.abs(a - b).ravel() for a, b in zip(exact, half, strict=True)])
-    assert 0 < np.quantile(errors, 0.999) <= 2 / 255
+    assert exact[0].max() > 0.9 and 0 < np.quantile(errors, 0.999) <= 2 / 255
 
 
 def test_results_of_half_precision_are_in_float32(diffusion, pictures):
