@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test test-all check format clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo "Variables: PYTHON (interpreter, 3.10 or later), ARGS (for demo and test),"
 	@echo "           PIP_ARGS (for pip, e.g. an index that has CPU builds of torch)"
 
@@ -22,8 +22,11 @@ install: $(READY)  ## Make the virtual environment in .venv
 demo: $(READY)  ## Train, score and predict on drawn images, in a few minutes on a CPU
 	$(BIN)/python tools/demo.py $(ARGS)
 
-test: $(READY)  ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow' $(ARGS)
+
+test-all: $(READY)  ## Run all tests
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(READY)  ## Check format and style
 	$(BIN)/ruff format --check .

@@ -34,7 +34,6 @@ setup(
         'safetensors>=0.4.3',
         'kornia_rs>=0.2,<1',  # decodes PNG in half of OpenCV's and Pillow's time or less
         'numpy>=1.26',
-        'scipy',
         'pillow',
         'scikit-image',
         'tqdm',
@@ -49,6 +48,8 @@ setup(
         'convert': ['transformers'],  # once, for the empty prompt's embedding
         'tests': [
             'pytest>=8',
+            'pytest-xdist',
+            'scipy',
             'ruff',
             'transformers',
             'peft>=0.17',

@@ -11,6 +11,6 @@ from .version import __version__
 check_environment()
 apply()
 
-from . import checkpoints, datasets, engine, evaluation, models, visualization  # noqa: E402, F401
+from . import checkpoints, datasets, engine, evaluation, models  # noqa: E402, F401
 
 __all__ = ['__version__']

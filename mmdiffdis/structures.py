@@ -8,6 +8,8 @@ from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor
 from torch.nn import functional as F
 
+from .utils.files import stem_of
+
 # What is learned -> the field of a sample that holds it, and the transform that makes it.
 TRUTHS = {
     'mask': ('gt_alpha', 'LoadDISAnnotations'),
@@ -119,3 +121,11 @@ def set_prediction(sample: BaseDataElement, mask: Tensor, threshold: float = 0.5
             pred_sem_seg=PixelData(data=(mask > threshold).byte()),
         )
     )
+
+
+def image_stem(sample: BaseDataElement) -> str:
+    """Returns the stem of a sample's image file, '' for an image without one.
+
+    Seeds the inference noise and names the files of results.
+    """
+    return sample.get('stem') or stem_of(sample.get('img_path') or '')

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -32,6 +33,10 @@ from stock_segmentor import (  # noqa: F401, fixtures
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / 'data'
 sys.path.insert(0, str(ROOT))
+
+if 'PYTEST_XDIST_WORKER' in os.environ:  # as many processes as cores: one thread each
+    os.environ['OMP_NUM_THREADS'] = '1'  # of processes that tests start
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -156,8 +156,8 @@ def test_ci_runs_check_and_test_and_stops_at_a_failure(tmp_path):
         )
         return result.returncode, result.stdout.splitlines()
 
-    assert run('') == (0, ['make check', 'make test'])
+    assert run('') == (0, ['make check', 'make test-all'])
     code, lines = run('check')
     assert code != 0 and lines == ['make check']
-    code, lines = run('test')
-    assert code != 0 and lines == ['make check', 'make test']
+    code, lines = run('test-all')
+    assert code != 0 and lines == ['make check', 'make test-all']

@@ -5,7 +5,7 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from mmdiffdis.structures import foreground_probability
+from mmdiffdis.structures import foreground_probability, image_stem
 
 
 def predicted(data: torch.Tensor) -> SegDataSample:
@@ -55,3 +55,12 @@ def test_missing_prediction_lists_what_is_there():
     sample = SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, 2, 2)))
     with pytest.raises(ValueError, match=r"no 'seg_logits', only .*'gt_sem_seg'"):
         foreground_probability(sample)
+
+
+def test_a_name_gives_one_stem_and_so_one_noise_however_it_is_composed(tmp_path):
+    composed, decomposed = 'caf\u00e9 1.5', 'cafe\u0301 1.5'
+    for name in (composed, decomposed):
+        sample = SegDataSample(metainfo=dict(img_path=f'{tmp_path}/{name}.jpg'))
+        assert image_stem(sample) == composed
+    assert image_stem(SegDataSample(metainfo=dict(stem=composed, img_path='other.png'))) == composed
+    assert image_stem(SegDataSample()) == ''

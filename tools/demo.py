@@ -22,16 +22,10 @@ from skimage import data as photographs
 from tqdm import tqdm
 
 import mmdiffdis  # noqa: F401, checks what is installed
-from mmdiffdis.datasets.synthetic import write_dataset
-from mmdiffdis.datasets.transforms.loading import read_rgb
-from mmdiffdis.evaluation import (
-    PAPER_MEASURES,
-    PROTOCOLS,
-    apply_protocol,
-    measure_image,
-    summarise,
-)
+from mmdiffdis.evaluation import PAPER_MEASURES, PROTOCOLS, apply_protocol, measure_image, summarise
 from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD
+from mmdiffdis.images.reading import read_rgb
+from mmdiffdis.synthetic import write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_1xb8-demo_synthetic-dis-latents-256x256.py'

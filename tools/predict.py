@@ -39,18 +39,12 @@ from mmdiffdis.apis import DISInferencer, DISResult, find_pictures, name_results
 from mmdiffdis.apis.decoding import PICTURE_ERRORS, reason
 from mmdiffdis.apis.inference import COMPILE_MODES, PIXEL_BUDGET
 from mmdiffdis.apis.precision import PRECISIONS
-from mmdiffdis.apis.threads import map_ahead
-from mmdiffdis.apis.video import (
-    VIDEO_SUFFIXES,
-    VideoReader,
-    VideoWriter,
-    append_note,
-    read_note,
-)
-from mmdiffdis.datasets.transforms.loading import is_out_of_memory, open_lazily
-from mmdiffdis.files import whole_or_nothing
-from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
-from mmdiffdis.visualization.panel import overlay, panel, to_grey
+from mmdiffdis.apis.video import VIDEO_SUFFIXES, VideoReader, VideoWriter, append_note, read_note
+from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
+from mmdiffdis.images.panels import overlay, panel, to_grey
+from mmdiffdis.images.reading import is_out_of_memory, open_lazily
+from mmdiffdis.utils.files import whole_or_nothing
+from mmdiffdis.utils.parallel import map_ahead
 
 ORIGIN = 'mmdiffdis'
 FIRST_FRAME = '000000.png'

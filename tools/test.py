@@ -16,17 +16,12 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from mmdiffdis.apis.configs import load_config
 from mmdiffdis.checkpoints import misfits_named
-from mmdiffdis.launch import (
-    RUN_ERRORS,
-    add_config_arguments,
-    leave_process_group,
-    load_config,
-    one_line_errors,
-    save_json,
-    set_launcher,
-    versions,
-)
+from mmdiffdis.cli import RUN_ERRORS, add_config_arguments, one_line_errors
+from mmdiffdis.engine.launcher import leave_process_group, set_launcher
+from mmdiffdis.utils.environment import versions
+from mmdiffdis.utils.files import save_json
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

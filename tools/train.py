@@ -15,15 +15,10 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmdiffdis.apis.configs import load_config
 from mmdiffdis.checkpoints import CheckpointError, is_whole
-from mmdiffdis.launch import (
-    RUN_ERRORS,
-    add_config_arguments,
-    leave_process_group,
-    load_config,
-    one_line_errors,
-    set_launcher,
-)
+from mmdiffdis.cli import RUN_ERRORS, add_config_arguments, one_line_errors
+from mmdiffdis.engine.launcher import leave_process_group, set_launcher
 
 OPTIONS = {
     path.stem: path

@@ -1,6 +1,6 @@
 """Prediction from Python."""
 
 from .inference import DISInferencer, DISResult
-from .pictures import find_pictures, name_results
+from .inputs import find_pictures, name_results
 
 __all__ = ['DISInferencer', 'DISResult', 'find_pictures', 'name_results']

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 
 # What a test pipeline does to files and truth; the inferencer hands over decoded pictures instead.
 _LOADING_TRANSFORMS = frozenset(
@@ -91,3 +94,58 @@ def with_test_options(
     if test_cfg:
         model_cfg.test_cfg = test_cfg
     return model_cfg
+
+
+# Configs may hold more than the arguments of `Runner`; these are read from `Runner.cfg`.
+_OTHER_CONFIG_KEYS = {
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'strategy',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
+}
+
+
+def load_config(
+    path: str,
+    work_dir: str | None = None,
+    options: dict[str, Any] | None = None,
+    fragments: Sequence[Path] = (),
+) -> Config:
+    """The config of a file, with a `work_dir` and with fragments and `options` merged in.
+
+    Args:
+        path: A config file.
+        work_dir: `None` keeps the config's, or else takes `work_dirs/` and the file's stem.
+        options: Dotted keys and their values, as `--cfg-options` gives them.
+        fragments: Config files with what is to be changed, such as `configs/_base_/options/*.py`;
+            MMEngine's inheritance would refuse two that set the same key.
+
+    Raises:
+        FileNotFoundError: `path` is no file.
+        ValueError: An option's key begins with what neither the config nor `Runner` knows.
+    """
+    if not Path(path).is_file():
+        what = 'is a folder' if Path(path).is_dir() else 'does not exist'
+        raise FileNotFoundError(f'config {path} {what}; expected a config file, e.g. a .py file.')
+    config = Config.fromfile(path)
+    for fragment in fragments:
+        config.merge_from_dict(Config.fromfile(fragment).to_dict())
+    known = {*config, *signature(Runner.__init__).parameters, *_OTHER_CONFIG_KEYS} - {'self'}
+    for key in options or {}:
+        first = key.split('.')[0]
+        if first not in known:
+            near = get_close_matches(first, known, n=1)
+            hint = (
+                f'did you mean {near[0]}?' if near else f'there are: {", ".join(sorted(config))}.'
+            )
+            raise ValueError(f'unknown key {first} in --cfg-options {key}; {hint}')
+    config.merge_from_dict(options or {})
+    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(path).stem}'
+    return config

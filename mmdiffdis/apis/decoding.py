@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from mmdiffdis.datasets.transforms.loading import is_out_of_memory, read_bgr, read_size, to_rgb
+from ..images.reading import is_out_of_memory, read_bgr, read_size
+from ..images.values import to_rgb
 
 Picture = str | Path | np.ndarray | Image.Image
 # What is wrong with one picture, and no reason to leave out the others.

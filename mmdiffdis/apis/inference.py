@@ -1,6 +1,7 @@
 """Masks of pictures, from a config and a checkpoint."""
 
 import logging
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,16 +20,16 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from torch import nn
 
-from mmdiffdis.checkpoints import misfits_named
-from mmdiffdis.models import DiffusionSegmentor
-from mmdiffdis.structures import foreground_probability
-from mmdiffdis.visualization.panel import cutout
-
+from ..checkpoints import misfits_named
+from ..images.panels import cutout
+from ..models import DiffusionSegmentor
+from ..structures import foreground_probability
+from ..utils.files import stem_of
+from ..utils.parallel import map_ahead
 from .configs import picture_transforms, read_config, with_test_options
 from .decoding import PICTURE_ERRORS, Picture, count_pixels, decode, name_of, reason
-from .pictures import find_pictures
+from .inputs import find_pictures
 from .precision import dtype_of, float32_products
-from .threads import map_ahead
 
 # Pixels of the pictures that are read ahead, predicted at once or written behind, at their original
 # sizes. A larger picture goes alone: what it takes is 25 bytes a pixel at most.
@@ -222,7 +223,7 @@ class DISInferencer:
     def prepare(self, picture: Picture, stem: str | None = None, index: int = 0) -> PreparedPicture:
         """The first half of predicting a picture, which needs no model."""
         bgr, path = decode(picture)
-        stem = stem or (Path(path).stem if path else 'image')
+        stem = unicodedata.normalize('NFC', stem) if stem else stem_of(path or 'image')
         packed = self.pipeline(
             {
                 'img': bgr,

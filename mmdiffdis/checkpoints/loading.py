@@ -32,7 +32,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmdiffdis.files import whole_or_nothing
+from ..utils.files import whole_or_nothing
 
 TRUST_VARIABLE = 'MMDIFFDIS_TRUST_CHECKPOINT'
 SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'

@@ -6,8 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..images.reading import read_image, read_rgb
+from ..images.values import is_zero_and_one, to_alpha
 from .pairing import IMAGE_DIRS, TRUTH_DIRS, Pair, name_of, sizes_text, what_is_there
-from .transforms.loading import is_zero_and_one, read_image, read_rgb, to_alpha
 
 
 @dataclass

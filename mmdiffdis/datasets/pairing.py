@@ -1,14 +1,15 @@
 """Which images and masks of a folder belong together, and what is wrong with them."""
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .transforms.loading import read_image, read_size, to_alpha
+from ..images.reading import read_image, read_size
+from ..images.values import to_alpha
+from ..utils.files import stem_of
 
 _FORMATS = ('avif', 'bmp', 'gif', 'jfif', 'jpeg', 'jpg', 'pgm', 'png', 'ppm', 'tif', 'tiff', 'webp')
 IMAGE_SUFFIXES = frozenset(f'.{name}' for name in _FORMATS)
@@ -122,15 +123,6 @@ def image_files(folder: Path) -> Iterator[tuple[str, Path]]:
         # hidden files: macOS leaves `._name.jpg` beside every picture on foreign disks
         if not path.name.startswith('.') and path.suffix.lower() in IMAGE_SUFFIXES:
             yield stem_of(path), path
-
-
-def stem_of(path: Path) -> str:
-    """The file name up to the suffix, in Unicode's form NFC.
-
-    macOS writes names decomposed, others composed; the same name must match and give the same
-    noise.
-    """
-    return unicodedata.normalize('NFC', path.stem)
 
 
 def _by_stem(folder: Path, problems: dict[str, list[str]]) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-from ..seeding import seed_streams, seed_words
+from ..utils.seeding import seed_streams, seed_words
 
 
 class Draw(int):

@@ -4,6 +4,7 @@ from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .broadcast_buffers_hook import BroadcastBuffersHook
 from .compounding_decay_lr import CompoundingDecayLR
 from .finite_loss_hook import FiniteLossHook
+from .panel_hook import DISPanelHook
 from .progress_bar_hook import ProgressBarHook
 from .random_streams_hook import RandomStreamsHook
 from .run_record_hook import RunRecordHook
@@ -14,6 +15,7 @@ __all__ = [
     'BFloat16OptimWrapper',
     'BroadcastBuffersHook',
     'CompoundingDecayLR',
+    'DISPanelHook',
     'FiniteLossHook',
     'ProgressBarHook',
     'RandomStreamsHook',

@@ -8,7 +8,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
 
 from ..datasets.sampler import SeededSampler
-from ..seeding import seed_streams
+from ..utils.seeding import seed_streams
 
 
 @HOOKS.register_module()

@@ -12,7 +12,8 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch.utils.data import Dataset
 
-from ..launch import save_json, versions
+from ..utils.environment import versions
+from ..utils.files import save_json
 
 RECORD_NAME = 'run.json'
 # Of each file, at its beginning and its end: sizes and headers, and the last of what is in it.

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..checkpoints import CheckpointError
-from ..files import whole_or_nothing
+from ..utils.files import whole_or_nothing
 
 BACKEND = 'whole_files'
 

@@ -8,8 +8,7 @@ from mmengine.logging import print_log
 from mmseg.registry import METRICS
 from prettytable import PrettyTable
 
-from mmdiffdis.structures import foreground_probability
-
+from ..structures import foreground_probability
 from .measures import (
     IMPLEMENTATION,
     MEASURES,

@@ -11,8 +11,7 @@ from mmseg.utils import SampleList
 from PIL import Image
 from torch import Tensor
 
-from mmdiffdis.structures import foreground_probability
-
+from ..structures import foreground_probability
 from .data_preprocessor import stretch
 
 

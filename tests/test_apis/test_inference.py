@@ -23,7 +23,7 @@ from mmdiffdis.apis.configs import find_config
 from mmdiffdis.apis.inference import choose_device
 from mmdiffdis.apis.precision import PRECISIONS
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.datasets.synthetic.scene import draw_sample
+from mmdiffdis.synthetic.scene import draw_sample
 
 
 @pytest.fixture(params=[1, 2])
@@ -69,6 +69,7 @@ def test_path_array_and_pillow_image_are_the_same(two_channels, tmp_path, draw_p
     np.testing.assert_array_equal(inferencer(opaque).mask, expected)
     assert inferencer(Image.open(tmp_path / 'a.png')).stem == 'a'
     assert inferencer(rgb).stem == 'image' and inferencer(rgb, stem='x').stem == 'x'
+    assert inferencer(rgb, stem='cafe\u0301').stem == 'caf\u00e9'  # as macOS decomposes names
 
 
 def test_grey_array_is_the_grey_picture(two_channels, draw_pair):
@@ -567,7 +568,7 @@ import sys
 import numpy as np
 
 from mmdiffdis.apis import DISInferencer
-from mmdiffdis.visualization.panel import overlay, panel, to_grey
+from mmdiffdis.images.panels import overlay, panel, to_grey
 
 
 def peak():

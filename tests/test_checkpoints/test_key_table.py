@@ -7,12 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from mmdiffdis.checkpoints.key_table import (
-    UNET_PREFIXES,
-    VAE_PREFIXES,
-    to_mmdiffdis,
-    to_published,
-)
+from mmdiffdis.checkpoints.key_table import UNET_PREFIXES, VAE_PREFIXES, to_mmdiffdis, to_published
 
 FULL_SIZE = 'configs/diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
 

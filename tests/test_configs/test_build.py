@@ -10,7 +10,7 @@ from conftest import ROOT, draw_samples
 from mmengine.config import Config
 from mmseg.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 
-from mmdiffdis.flops import build_on_meta
+from mmdiffdis.apis.flops import build_on_meta
 
 CONFIGS = sorted(
     path

@@ -10,9 +10,9 @@ from mmseg.registry import HOOKS, MODELS
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from mmdiffdis.apis.configs import load_config
 from mmdiffdis.engine import wrap_blocks
 from mmdiffdis.engine.sharding import BLOCKS
-from mmdiffdis.launch import load_config
 
 OPTIONS = {path.stem: path for path in (ROOT / 'configs/_base_/options').glob('*.py')}
 FULL_SIZE = ROOT / 'configs/diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'

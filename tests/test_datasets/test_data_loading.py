@@ -13,17 +13,11 @@ from conftest import ROOT
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
-from mmdiffdis.datasets.transforms import GenerateDISEdge, LoadDISAnnotations, LoadDISImage, loading
-from mmdiffdis.datasets.transforms.loading import (
-    _decode_plain_png,
-    _is_plain,
-    read_bgr,
-    read_image,
-    read_rgb,
-    read_size,
-    to_alpha,
-    to_rgb,
-)
+from mmdiffdis.datasets.transforms import GenerateDISEdge, LoadDISAnnotations, LoadDISImage
+from mmdiffdis.images import png, reading
+from mmdiffdis.images.png import decode_plain_png
+from mmdiffdis.images.reading import _is_plain, read_bgr, read_image, read_rgb, read_size
+from mmdiffdis.images.values import to_alpha, to_rgb
 
 ORIENTATION = 0x0112
 
@@ -201,7 +195,7 @@ def test_plain_pngs_have_the_pixels_that_pillow_decodes(tmp_path, mode, options,
     picture = picture.convert('L').convert(mode) if mode == 'I;16' else picture.convert(mode)
     path = save(picture, tmp_path / 'a.png', **options)
     with Image.open(path) as opened:
-        pixels = _decode_plain_png(opened, (tmp_path / 'a.png').read_bytes())
+        pixels = decode_plain_png(opened, (tmp_path / 'a.png').read_bytes())
         assert (pixels is not None) is plain
         if plain:
             np.testing.assert_array_equal(pixels, np.array(opened))
@@ -226,7 +220,7 @@ def test_png_of_four_bits_is_left_to_pillow(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(content)
     with Image.open(path) as opened:
-        assert _decode_plain_png(opened, content) is None
+        assert decode_plain_png(opened, content) is None
     np.testing.assert_array_equal(np.array(read_image(str(path))), levels * 17)
 
 
@@ -237,7 +231,7 @@ def test_png_in_a_thread_is_left_to_decoders_that_let_others_run(tmp_path, monke
     def decode(*args):
         raise AssertionError('in a thread')
 
-    monkeypatch.setattr(loading, 'decode_image_png_u8', decode)
+    monkeypatch.setattr(png, 'decode_image_png_u8', decode)
     with ThreadPoolExecutor(1) as pool:
         for read in (read_rgb, read_image):
             np.testing.assert_array_equal(np.array(pool.submit(read, path).result()), noise)
@@ -251,7 +245,7 @@ def test_png_that_exceeds_the_memory_is_an_error(tmp_path, spare):
     program = f"""
 import resource
 from pathlib import Path
-from mmdiffdis.datasets.transforms.loading import read_bgr
+from mmdiffdis.images import read_bgr
 pages = int(Path('/proc/self/statm').read_text().split()[0])
 limit = pages * resource.getpagesize() + {spare} * 10**6
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -291,7 +285,7 @@ def test_larger_than_pillows_limit_but_not_than_ours(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
     assert read_rgb(path).shape == (30, 40, 3)
     assert Image.MAX_IMAGE_PIXELS == 100, "Pillow's limit stays for others"
-    monkeypatch.setattr(loading, 'MAX_PIXELS', 1199)
+    monkeypatch.setattr(reading, 'MAX_PIXELS', 1199)
     with pytest.raises(ValueError, match=r'huge\.png.*40x30 pixels are more than'):
         read_rgb(path)
 

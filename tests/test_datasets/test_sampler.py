@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmdiffdis.datasets import DIS5KDataset, SeededSampler, sampler
 from mmdiffdis.datasets.sampler import Draw, seed_draw
-from mmdiffdis.seeding import seed_streams, seed_words
+from mmdiffdis.utils.seeding import seed_streams, seed_words
 
 
 class Letters(Dataset):

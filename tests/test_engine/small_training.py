@@ -19,7 +19,7 @@ from mmseg.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 from mmseg.visualization import SegLocalVisualizer
 
 from mmdiffdis.engine import BroadcastBuffersHook
-from mmdiffdis.launch import set_launcher
+from mmdiffdis.engine.launcher import set_launcher
 from mmdiffdis.models.data_preprocessor import DISDataPreProcessor
 
 SIDE = 64

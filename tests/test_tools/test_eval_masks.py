@@ -219,7 +219,7 @@ def test_workers_end_with_their_parent():
     """Also if it is killed alone, and cannot tell them."""
     program = (
         'import os, time\n'
-        'from mmdiffdis.launch import process_pool\n'
+        'from mmdiffdis.utils.parallel import process_pool\n'
         'with process_pool(2) as pool:\n'
         '    pool.submit(time.sleep, 0.5), pool.submit(time.sleep, 0.5)\n'
         '    print("started", flush=True)\n'
@@ -241,7 +241,7 @@ def test_workers_end_with_their_parent():
 def test_workers_start_although_opencv_has_threads():
     program = (
         'import cv2, numpy as np\n'
-        'from mmdiffdis.launch import process_pool\n'
+        'from mmdiffdis.utils.parallel import process_pool\n'
         'cv2.setNumThreads(4)\n'
         'cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 5)\n'
         'with process_pool(2) as pool:\n'

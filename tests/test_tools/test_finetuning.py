@@ -9,7 +9,7 @@ import cv2
 import torch
 from conftest import ROOT
 
-from mmdiffdis.datasets.synthetic import draw_sample
+from mmdiffdis.synthetic import draw_sample
 
 CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_finetune_1xb8-400_own-384x384.py'
 

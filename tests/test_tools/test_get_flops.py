@@ -6,7 +6,7 @@ import pytest
 from conftest import load_tool, tiny_config
 from mmengine.config import Config, ConfigDict
 
-from mmdiffdis.flops import build_on_meta, count_cost
+from mmdiffdis.apis.flops import build_on_meta, count_cost
 
 tool = load_tool('analysis_tools/get_flops.py')
 

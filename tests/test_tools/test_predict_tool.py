@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmdiffdis.apis import DISInferencer
 from mmdiffdis.apis.video import VideoReader, VideoWriter
-from mmdiffdis.visualization.foreground import foreground_colour
+from mmdiffdis.images.foreground import foreground_colour
 
 predict = load_tool('predict.py')
 

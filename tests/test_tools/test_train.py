@@ -17,8 +17,9 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
+from mmdiffdis.apis.configs import load_config
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.launch import load_config, set_launcher
+from mmdiffdis.engine.launcher import set_launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ROOT / 'tools' / 'train.py'

@@ -58,23 +58,19 @@ from PIL import Image
 
 from mmdiffdis.apis import DISInferencer, DISResult, find_pictures
 from mmdiffdis.apis.configs import find_config, with_test_options, without_loading
+from mmdiffdis.apis.flops import build_on_meta, count_cost
 from mmdiffdis.apis.inference import choose_device
-from mmdiffdis.datasets.pairing import image_files, stem_of
-from mmdiffdis.datasets.transforms.loading import read_image, read_size, to_alpha
-from mmdiffdis.evaluation import (
-    PAPER_MEASURES,
-    PROTOCOLS,
-    apply_protocol,
-    measure_image,
-    summarise,
-)
+from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
+from mmdiffdis.datasets.pairing import image_files
+from mmdiffdis.evaluation import PAPER_MEASURES, PROTOCOLS, apply_protocol, measure_image, summarise
 from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD
-from mmdiffdis.flops import build_on_meta, count_cost
-from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
+from mmdiffdis.images.panels import to_grey
+from mmdiffdis.images.reading import read_image, read_size
+from mmdiffdis.images.values import to_alpha
 from mmdiffdis.models import DiffusionSegmentor
-from mmdiffdis.models.condition import Remembering
-from mmdiffdis.tables import markdown
-from mmdiffdis.visualization.panel import to_grey
+from mmdiffdis.models.diffdis.condition import Remembering
+from mmdiffdis.utils.files import stem_of
+from mmdiffdis.utils.tables import markdown
 
 matplotlib.use('Agg')
 

@@ -25,8 +25,10 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from tqdm import tqdm
 
-from mmdiffdis.launch import BUILD_ERRORS, add_cfg_options, load_config, one_line_errors
-from mmdiffdis.visualization.panel import row
+from mmdiffdis.apis.configs import load_config
+from mmdiffdis.cli import BUILD_ERRORS, add_cfg_options, one_line_errors
+from mmdiffdis.images.panels import row
+from mmdiffdis.structures import image_stem
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -92,7 +94,7 @@ def draw_batches(config: Config, num: int) -> list[tuple[str, np.ndarray]]:
         ):
             parts = {'image': as_picture(inputs, is_rgb), **truths(sample)}
             below = row({f'{caption}, as fed': part for caption, part in parts.items()})
-            stem = sample.get('stem') or Path(sample.img_path).stem
+            stem = image_stem(sample)
             # a preprocessor may pad
             width = max(above.shape[1], below.shape[1])
             rows = [

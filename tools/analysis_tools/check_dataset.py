@@ -27,12 +27,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
+from mmdiffdis.cli import one_line_errors
 from mmdiffdis.datasets.inspection import Inspection, find_subsets, inspect_pair
 from mmdiffdis.datasets.pairing import Pair, find_pairs, report
-from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, to_alpha
-from mmdiffdis.launch import one_line_errors, process_pool, save_json
-from mmdiffdis.visualization import contact_sheet
-from mmdiffdis.visualization.panel import spread
+from mmdiffdis.images import contact_sheet
+from mmdiffdis.images.panels import spread
+from mmdiffdis.images.reading import read_image, read_rgb
+from mmdiffdis.images.values import to_alpha
+from mmdiffdis.utils.files import save_json
+from mmdiffdis.utils.parallel import process_pool
 
 SHEET_PAIRS = 48
 LISTED = 20  # files of each kind, on the screen

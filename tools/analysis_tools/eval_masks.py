@@ -40,8 +40,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
+from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
 from mmdiffdis.datasets.pairing import image_files, what_is_there
-from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, read_size, to_alpha
 from mmdiffdis.evaluation import (
     LOWER_IS_BETTER,
     MEASURES,
@@ -58,9 +58,13 @@ from mmdiffdis.evaluation.e_measure import e_measure
 from mmdiffdis.evaluation.measures import CURVES, IMPLEMENTATION
 from mmdiffdis.evaluation.overlap import f_measure, precision, recall
 from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD, resize_prediction
-from mmdiffdis.launch import BUILD_ERRORS, one_line_errors, process_pool, save_json, versions
-from mmdiffdis.tables import figures_as_text, latex, latex_text, markdown
-from mmdiffdis.visualization.panel import row
+from mmdiffdis.images.panels import row
+from mmdiffdis.images.reading import read_image, read_rgb, read_size
+from mmdiffdis.images.values import to_alpha
+from mmdiffdis.utils.environment import versions
+from mmdiffdis.utils.files import save_json
+from mmdiffdis.utils.parallel import process_pool
+from mmdiffdis.utils.tables import figures_as_text, latex, latex_text, markdown
 
 LISTED = 20  # problems of a kind that are printed
 TREATMENTS = ('missing', 'extra', 'resize')  # options that say what to do about problems

@@ -16,11 +16,11 @@ import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from mmdiffdis.apis.configs import with_test_options
-from mmdiffdis.flops import Cost, build_on_meta, count_cost
-from mmdiffdis.launch import add_cfg_options, load_config, one_line_errors
+from mmdiffdis.apis.configs import load_config, with_test_options
+from mmdiffdis.apis.flops import Cost, build_on_meta, count_cost
+from mmdiffdis.cli import add_cfg_options, one_line_errors
 from mmdiffdis.models import DiffusionSegmentor
-from mmdiffdis.tables import markdown
+from mmdiffdis.utils.tables import markdown
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -24,9 +24,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmdiffdis.apis import DISInferencer, find_pictures, name_results
-from mmdiffdis.launch import BUILD_ERRORS, RUN_ERRORS, one_line_errors
-from mmdiffdis.tables import markdown
-from mmdiffdis.visualization.panel import row
+from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
+from mmdiffdis.images.panels import row
+from mmdiffdis.utils.tables import markdown
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -16,16 +16,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmdiffdis.datasets.synthetic.scene import draw_sample
-from mmdiffdis.evaluation import (
-    MEASURES,
-    Scores,
-    apply_protocol,
-    measure_image,
-    resolve_protocol,
-)
+from mmdiffdis.evaluation import MEASURES, Scores, apply_protocol, measure_image, resolve_protocol
 from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD, resize_prediction
-from mmdiffdis.tables import markdown
+from mmdiffdis.synthetic.scene import draw_sample
+from mmdiffdis.utils.tables import markdown
 
 SPLIT = 'DIS-VD'
 # Name -> protocol and resize rule. The first is what the others differ from.

@@ -36,11 +36,13 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from mmdiffdis.apis import DISInferencer
-from mmdiffdis.datasets.transforms.loading import read_image, read_rgb, to_alpha
-from mmdiffdis.launch import BUILD_ERRORS, load_config, one_line_errors
-from mmdiffdis.tables import markdown
-from mmdiffdis.visualization.panel import row as draw_row
-from mmdiffdis.visualization.panel import spread
+from mmdiffdis.apis.configs import load_config
+from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
+from mmdiffdis.images.panels import row as draw_row
+from mmdiffdis.images.panels import spread
+from mmdiffdis.images.reading import read_image, read_rgb
+from mmdiffdis.images.values import to_alpha
+from mmdiffdis.utils.tables import markdown
 
 TOOLS = Path(__file__).resolve().parents[1]
 _PICTURE_SIDE = 192

@@ -23,10 +23,11 @@ from mmseg.registry import MODELS
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmdiffdis.launch import BUILD_ERRORS, load_config, one_line_errors
-from mmdiffdis.models.noise import GaussianNoise
+from mmdiffdis.apis.configs import load_config
+from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
+from mmdiffdis.models.diffdis.noise import GaussianNoise
 from mmdiffdis.structures import image_key
-from mmdiffdis.tables import markdown
+from mmdiffdis.utils.tables import markdown
 
 OPTIONS = Path(__file__).parents[2] / 'configs/_base_/options'
 GIB = 2**30

@@ -39,8 +39,8 @@ from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from mmdiffdis.datasets import DIS5KDataset
-from mmdiffdis.datasets.synthetic import draw_sample
-from mmdiffdis.tables import markdown
+from mmdiffdis.synthetic import draw_sample
+from mmdiffdis.utils.tables import markdown
 
 CONFIG = Path(__file__).parents[2] / 'configs/_base_/datasets/dis5k_1024x1024.py'
 SIDE = 1024

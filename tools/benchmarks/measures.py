@@ -31,9 +31,9 @@ import numpy as np
 import py_sod_metrics as library
 from tqdm import tqdm, trange
 
-from mmdiffdis.datasets.synthetic import draw_sample
 from mmdiffdis.evaluation import measure_image
-from mmdiffdis.tables import markdown
+from mmdiffdis.synthetic import draw_sample
+from mmdiffdis.utils.tables import markdown
 
 EVAL_MASKS = Path(__file__).parents[1] / 'analysis_tools/eval_masks.py'
 

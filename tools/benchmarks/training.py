@@ -40,9 +40,10 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 from tqdm import tqdm
 
-from mmdiffdis.datasets.synthetic import draw_sample
-from mmdiffdis.launch import BUILD_ERRORS, load_config, one_line_errors
-from mmdiffdis.tables import markdown
+from mmdiffdis.apis.configs import load_config
+from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
+from mmdiffdis.synthetic import draw_sample
+from mmdiffdis.utils.tables import markdown
 
 OPTIONS = Path(__file__).parents[2] / 'configs/_base_/options'
 PARTS = ('loader', 'encode', 'forward', 'backward', 'optimizer')

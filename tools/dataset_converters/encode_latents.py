@@ -25,14 +25,9 @@ from mmseg.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mmdiffdis.apis.configs import load_config
 from mmdiffdis.checkpoints import save_weights
-from mmdiffdis.launch import (
-    BUILD_ERRORS,
-    RUN_ERRORS,
-    add_cfg_options,
-    load_config,
-    one_line_errors,
-)
+from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, add_cfg_options, one_line_errors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from mmdiffdis.datasets.synthetic import write_dataset
+from mmdiffdis.synthetic import write_dataset
 
 
 def parse_args() -> argparse.Namespace:

@@ -20,6 +20,7 @@ import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
+from mmdiffdis.apis.configs import load_config
 from mmdiffdis.checkpoints import CheckpointError, save_weights
 from mmdiffdis.checkpoints.diffusers_folder import local_folder, read_scheduler
 from mmdiffdis.checkpoints.loading import TRUST_VARIABLE
@@ -29,7 +30,7 @@ from mmdiffdis.checkpoints.stable_diffusion import (
     load_released_unet,
     load_vae,
 )
-from mmdiffdis.launch import BUILD_ERRORS, add_cfg_options, load_config, one_line_errors
+from mmdiffdis.cli import BUILD_ERRORS, add_cfg_options, one_line_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL_SIZE = ROOT / 'configs' / 'diffdis' / 'diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'

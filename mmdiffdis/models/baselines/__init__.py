@@ -3,8 +3,6 @@
 Every module in this folder is imported and so registers its models: see docs/baselines.md.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
+from . import birefnet, genpercept, isnet, mvanet
 
-for _module in iter_modules(__path__):
-    import_module(f'{__name__}.{_module.name}')
+__all__ = ['birefnet', 'genpercept', 'isnet', 'mvanet']

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...checkpoints.key_table import UNET_PREFIXES, VAE_PREFIXES
-from ..dis_baseline import DISBaseline
-from ..vae_decode_head import to_probability
+from ..diffdis.decode_head import to_probability
+from .base import DISBaseline
 
 
 class GenPerceptNetwork(BaseModule):

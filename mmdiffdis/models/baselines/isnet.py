@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...structures import stack_truth
-from ..dis_baseline import DISBaseline
+from .base import DISBaseline
 
 # The depth that stands for the block that dilates instead of pooling, on the smallest maps.
 DILATED = '4F'

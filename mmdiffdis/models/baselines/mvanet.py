@@ -14,8 +14,8 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...checkpoints.swin import SWIN_PREFIXES, to_mmseg_order, to_published_order
-from ..dis_baseline import DISBaseline
+from .base import DISBaseline
+from .layers.swin import SWIN_PREFIXES, to_mmseg_order, to_published_order
 
 # Of an image's sides: quadrants at 1/32 have quadrants of their own.
 SIZE_DIVISOR = 128

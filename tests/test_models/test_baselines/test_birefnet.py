@@ -22,7 +22,6 @@ from torch.nn import functional as F
 from mmdiffdis.apis.configs import without_loading
 from mmdiffdis.checkpoints import save_weights
 from mmdiffdis.checkpoints.key_table import to_mmdiffdis
-from mmdiffdis.checkpoints.swin import to_mmseg_order, to_published_order
 from mmdiffdis.models.baselines.birefnet import (
     BiRefNetLoss,
     ModulatedDeformConv2d,
@@ -32,6 +31,7 @@ from mmdiffdis.models.baselines.birefnet import (
 from mmdiffdis.models.baselines.birefnet.loss import iou_loss, laplacian, ssim_loss
 from mmdiffdis.models.baselines.birefnet.network import resize, stack_patches
 from mmdiffdis.models.baselines.birefnet.published import PREFIXES
+from mmdiffdis.models.baselines.layers.swin import to_mmseg_order, to_published_order
 
 CONFIGS = ROOT / 'configs' / 'birefnet'
 KEYS = 'baselines/birefnet_swin_t_keys.json'

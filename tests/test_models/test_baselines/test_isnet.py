@@ -13,8 +13,8 @@ from mmseg.registry import MODELS
 from torch.nn import functional as F
 
 from mmdiffdis.apis.configs import without_loading
+from mmdiffdis.apis.flops import build_on_meta, count_cost
 from mmdiffdis.checkpoints import save_weights
-from mmdiffdis.flops import build_on_meta, count_cost
 
 CONFIGS = ROOT / 'configs' / 'isnet'
 SMALL = '1xb16-1k2_synthetic-dis-128x128.py'

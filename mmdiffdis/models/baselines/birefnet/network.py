@@ -8,7 +8,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .deformable_conv import ModulatedDeformConv2d
+from ..layers.deformable_conv import ModulatedDeformConv2d
 
 PatchOrder = Literal['channel-row-column', 'column-row-channel']
 # Of an image's dimensions [B, channel, row, height, column, width] without the first.

@@ -1,6 +1,6 @@
 """From the names and layouts of the released checkpoints to ours, and back."""
 
-from ....checkpoints.swin import SWIN_PREFIXES
+from ..layers.swin import SWIN_PREFIXES
 
 _RECONSTRUCTION = {
     'conv_in.': 'squeeze.0.',

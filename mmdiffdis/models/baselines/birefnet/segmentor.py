@@ -6,8 +6,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ....checkpoints.swin import to_mmseg_order, to_published_order
-from ...dis_baseline import DISBaseline
+from ..base import DISBaseline
+from ..layers.swin import to_mmseg_order, to_published_order
 from .loss import BiRefNetLoss
 from .network import BiRefNetwork, PatchOrder
 from .published import PREFIXES

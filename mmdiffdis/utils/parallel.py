@@ -1,11 +1,44 @@
-"""Work that goes on in threads while its results are waited for in order."""
+"""Process pools, and ordered prefetching with threads."""
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TypeVar
 
+import cv2
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of processes, with one thread of OpenCV each, that end with this one.
+
+    OpenCV has one thread here, too, from then on: others would not survive a fork, and the
+    processes would wait for them.
+    """
+    cv2.setNumThreads(1)
+    return ProcessPoolExecutor(workers, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    """Python leaves a pool's processes waiting for ever when their parent is killed.
+
+    And Ctrl-C reaches them, too, while it is for the parent to say what follows.
+    """
+    cv2.setNumThreads(1)  # of a process that was not forked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
 Item = TypeVar('Item')
+
 Result = TypeVar('Result')
 
 

@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from mmseg.registry import MODELS
 from torch import nn
 
-from mmdiffdis.flops import build_on_meta, count_cost
+from mmdiffdis.apis.flops import build_on_meta, count_cost
 
 FULL_SIZE = ROOT / 'configs/diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
 

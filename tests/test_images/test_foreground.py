@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdiffdis.visualization import cutout, foreground
-from mmdiffdis.visualization.foreground import foreground_colour
+from mmdiffdis.images import cutout, foreground
+from mmdiffdis.images.foreground import foreground_colour
 
 
 @pytest.fixture

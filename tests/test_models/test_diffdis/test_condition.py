@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from mmdiffdis.models.condition import Condition, ConditionLinear, Remembering
+from mmdiffdis.models.diffdis.condition import Condition, ConditionLinear, Remembering
 
 IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
 LORA = dict(targets=['to_k', 'time_emb_proj'], rank=2, alpha=6)

@@ -8,9 +8,9 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ..checkpoints.key_table import to_mmdiffdis, to_published
-from ..structures import set_prediction, stack_truth, to_original_size
-from .data_preprocessor import stretch
+from ...checkpoints.key_table import to_mmdiffdis, to_published
+from ...structures import set_prediction, stack_truth, to_original_size
+from ..data_preprocessor import stretch
 
 # What wrappers of PyTorch put before the names of weights, should the file have kept it.
 _WRAPPERS = re.compile(r'^(module\.|_orig_mod\.)+')

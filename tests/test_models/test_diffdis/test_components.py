@@ -13,7 +13,7 @@ from mmdiffdis.models import (
     ScaleWiseConditionalInjection,
     SDTurboUNet,
 )
-from mmdiffdis.models.condition import Condition
+from mmdiffdis.models.diffdis.condition import Condition
 
 UNET = dict(
     latent_channels=4,

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mmdiffdis.apis.threads import map_ahead
+from mmdiffdis.utils.parallel import map_ahead
 
 
 def sizes_under_way(sizes: list[int], ahead: int, budget: int) -> list[list[int]]:

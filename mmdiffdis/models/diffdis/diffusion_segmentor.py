@@ -1,7 +1,6 @@
 """DiffDIS: one denoising step from noise to mask, in a VAE's latent space (paper, Fig. 2)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
@@ -13,9 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..structures import SOFT_FIELDS, image_key, set_prediction, stack_truth, to_original_size
+from ...structures import (
+    SOFT_FIELDS,
+    image_key,
+    image_stem,
+    set_prediction,
+    stack_truth,
+    to_original_size,
+)
+from ..data_preprocessor import stretch
 from .adaptation import add_lora, freeze
-from .data_preprocessor import stretch
 from .noise import per_image_noise
 
 
@@ -352,7 +358,7 @@ class DiffusionSegmentor(BaseSegmentor):
         [B, 1, H, W] in [0, 1]."""
         # 1. latents of the images
         latents = self.encode_image(inputs)
-        names = [image_name(sample) for sample in data_samples or [None] * len(inputs)]
+        names = [image_stem(sample) for sample in data_samples or [SegDataSample()] * len(inputs)]
         # 2. to 4. once a seed
         seeds = self.test_cfg['seed']
         seeds = [seeds] if isinstance(seeds, int) else seeds
@@ -408,10 +414,3 @@ class DiffusionSegmentor(BaseSegmentor):
             candidates = candidates[list(choice)]
         drawn = torch.randint(len(candidates), (batch_size,), device=device)
         return [candidates[drawn].repeat(halves)]
-
-
-def image_name(sample: SegDataSample | None) -> str:
-    """The stem that stands for an image: that of its file; '' for an image without one."""
-    if sample is None:
-        return ''
-    return sample.metainfo.get('stem') or Path(sample.metainfo.get('img_path') or '').stem

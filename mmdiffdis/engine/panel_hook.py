@@ -13,10 +13,9 @@ from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmdiffdis.datasets.transforms.loading import read_rgb
-from mmdiffdis.structures import foreground_probability
-
-from .panel import panel
+from ..images.panels import panel
+from ..images.reading import read_rgb
+from ..structures import foreground_probability, image_stem
 
 
 @HOOKS.register_module()
@@ -95,7 +94,7 @@ class DISPanelHook(Hook):
             if index % self.interval or index >= self.num_images * self.interval:
                 continue
             picture = draw_sample(sample, self.max_side)
-            stem = sample.get('stem') or Path(sample.get('img_path', f'image_{index}')).stem
+            stem = image_stem(sample) or f'image_{index}'
             # two subsets may have the same stem
             name = stem if stem not in self._names else f'{sample.get("subset", index)}_{stem}'
             self._names.add(name)

@@ -9,7 +9,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmdiffdis.visualization import DISPanelHook
+from mmdiffdis.engine import DISPanelHook
 
 
 class Visualizer:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from .models import DiffusionSegmentor, DISBaseline, LatentAutoencoder
+from ..models import DiffusionSegmentor, DISBaseline, LatentAutoencoder
 
 # Part of a model: the modules that it consists of, in the order in which they run.
 _VAE_ENCODER = ('vae.autoencoder.encoder', 'vae.autoencoder.quant_conv')

@@ -1,6 +1,6 @@
 """Tables of figures."""
 
-from mmdiffdis.tables import figures_as_text, latex, latex_text, markdown
+from mmdiffdis.utils.tables import figures_as_text, latex, latex_text, markdown
 
 
 def test_best_of_a_column_is_bold_and_shared_by_what_is_printed_alike():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mmdiffdis.visualization import contact_sheet, cutout, overlay, panel
-from mmdiffdis.visualization.panel import row, to_grey
+from mmdiffdis.images import contact_sheet, cutout, overlay, panel
+from mmdiffdis.images.panels import row, to_grey
 
 
 @pytest.fixture

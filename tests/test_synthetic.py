@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import load_tool
 
-from mmdiffdis.datasets.synthetic import KINDS, SPLITS, draw_sample, photo, scene, write_dataset
-from mmdiffdis.datasets.synthetic.strokes import (
+from mmdiffdis.synthetic import KINDS, SPLITS, draw_sample, photo, scene, write_dataset
+from mmdiffdis.synthetic.strokes import (
     SUPERSAMPLE,
     arc,
     area_average,

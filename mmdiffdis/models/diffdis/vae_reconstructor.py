@@ -7,8 +7,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..structures import set_prediction, stack_truth
-from .vae_decode_head import VAEDecodeHead
+from ...structures import set_prediction, stack_truth
+from .decode_head import VAEDecodeHead
 
 
 @MODELS.register_module()

@@ -9,7 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..seeding import seed_words
+from ...utils.seeding import seed_words
 
 
 @MODELS.register_module()

@@ -13,8 +13,7 @@ import skimage
 from PIL import Image
 from tqdm import tqdm
 
-from mmdiffdis.visualization.panel import contact_sheet, spread
-
+from ..images.panels import contact_sheet, spread
 from .scene import SPLITS, Sample, draw_sample
 
 JPEG_QUALITY = 95

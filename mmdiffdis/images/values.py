@@ -1,0 +1,125 @@
+"""Meaning of pixel values: RGB images and soft masks of any mode."""
+
+import cv2
+import numpy as np
+from numpy.typing import DTypeLike
+from PIL import Image
+
+# A grey mask stored as RGB JPEG comes back with channels that differ by a few levels; a photograph
+# or a red mask differs by far more.
+_GREY_TOLERANCE = 40
+
+# Lossless masks whose largest value is this small hold class indices, not grey levels.
+_LARGEST_CLASS_INDEX = 15
+
+_LOSSY_FORMATS = ('JPEG', 'MPO', 'WEBP')
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3] in RGB order, of any mode of picture.
+
+    16-bit grey is scaled to 8 bits. Transparent pixels are laid over white, as most viewers show
+    them: what lies hidden beneath them is often garbage.
+
+    Raises:
+        ValueError: for 32-bit integer and floating-point pictures, whose white is not defined.
+    """
+    if image.mode.startswith(('I', 'F')):
+        return np.repeat(np.uint8(np.rint(_deep_grey(image) * 255))[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        rgba = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', rgba.size, 'white'), rgba)
+    return np.array(image.convert('RGB'))
+
+
+def to_alpha(
+    image: Image.Image, full_scale: int | None = None, dtype: DTypeLike = np.float32
+) -> np.ndarray:
+    """[H, W] of any mode of mask: float32 up to 1, or uint8 up to 255, which is foreground.
+
+    In this order: an alpha channel that varies is the mask; a palette of two colours, the first
+    black, is an index map; everything else must be grey. What counts as 1:
+
+    * ``full_scale``, if given;
+    * 1, if the file is lossless and holds no other values than 0 and 1 (boolean and 0/1 masks);
+    * 255 for 8-bit files, and for 16-bit files without any larger value;
+    * 65535 for other 16-bit files.
+
+    Raises:
+        ValueError: if the mask is coloured, or lossless and without any value above 15 (class
+        indices?).
+    """
+    grey, white = _grey_levels(image)
+    if full_scale is None:
+        # lossy compression may sprinkle an all-black mask with 1s
+        lossless = image.format not in _LOSSY_FORMATS
+        largest = grey.max()
+        if lossless and largest == 1:
+            full_scale = 1
+        elif lossless and 1 < largest <= _LARGEST_CLASS_INDEX and white >= 255:
+            raise ValueError(
+                f'its largest value is {largest:g}, which looks like class indices. Save it as 0 '
+                'and 255, or set `full_scale` of LoadDISAnnotations to the value that means '
+                'foreground.'
+            )
+        else:
+            full_scale = 255 if white == 65535 and largest <= 255 else white
+    if grey.dtype == np.uint8:
+        levels = _to_dtype(np.arange(256) / full_scale, dtype)
+        unchanged = levels.dtype == np.uint8 and full_scale == 255
+        return grey if unchanged else cv2.LUT(grey, levels)
+    return _to_dtype(grey / full_scale, dtype)
+
+
+def _to_dtype(alpha: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    alpha = np.clip(alpha, 0, 1)
+    return (np.rint(alpha * 255) if dtype == np.uint8 else alpha).astype(dtype)
+
+
+def is_zero_and_one(image: Image.Image) -> bool:
+    """Whether `to_alpha` takes 1 for foreground although the format has grey levels."""
+    grey, white = _grey_levels(image)
+    return white >= 255 and image.format not in _LOSSY_FORMATS and grey.max() == 1
+
+
+def _grey_levels(image: Image.Image) -> tuple[np.ndarray, int]:
+    """Grey levels [H, W] and the level that the file's format calls white."""
+    if image.mode == '1':
+        return np.array(image, np.uint8), 1
+    if image.mode == 'F':
+        return _deep_grey(image), 1
+    if image.mode.startswith('I'):
+        return np.rint(_deep_grey(image) * 65535), 65535
+    if image.has_transparency_data:
+        alpha = np.array(image.convert('RGBA'))[..., 3]
+        if alpha.min() != alpha.max():
+            return alpha, 255
+    if image.mode == 'P':
+        index = np.array(image)
+        colours = np.array(image.convert('RGB'))
+        used = np.unique(index)
+        is_index_map = len(used) <= 2 and used[0] == 0 and not colours[index == 0].any()
+        if is_index_map and np.ptp(colours, axis=2).max() > _GREY_TOLERANCE:
+            return np.uint8(index > 0), 1
+    if image.mode == 'L':
+        return np.array(image), 255
+    colours = np.array(image.convert('RGB'))
+    spread = int(np.ptp(colours, axis=2).max())
+    if spread > _GREY_TOLERANCE:
+        raise ValueError(
+            f'it is coloured (channels differ by up to {spread} of 255), so its grey level does '
+            'not tell foreground from background. Save it as a grey image, black to white.'
+        )
+    return np.array(Image.fromarray(colours).convert('L')), 255
+
+
+def _deep_grey(image: Image.Image) -> np.ndarray:
+    """float64 [H, W] in [0, 1] of a picture of more than 8 bits."""
+    values = np.array(image, np.float64)
+    white = 1 if image.mode == 'F' else 65535
+    if not (values.min() >= 0 and values.max() <= white):
+        raise ValueError(
+            f'its values lie in [{values.min():g}, {values.max():g}], expected [0, {white}] for '
+            f"mode '{image.mode}'. Save it with 8 or 16 bits."
+        )
+    return values / white

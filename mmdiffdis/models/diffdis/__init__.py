@@ -1,0 +1,27 @@
+"""DiffDIS, one file per idea of the paper, in the order of the data."""
+
+from .autoencoder import LatentAutoencoder
+from .bde import BatchDiscriminativeEmbedding
+from .dbia import DBIANeck
+from .decode_head import VAEDecodeHead
+from .diffusion_segmentor import DiffusionSegmentor
+from .noise import GaussianNoise, PyramidNoise, per_image_noise
+from .scheduler import OneStepScheduler
+from .swci import ScaleWiseConditionalInjection
+from .unet import SDTurboUNet
+from .vae_reconstructor import VAEReconstructor
+
+__all__ = [
+    'BatchDiscriminativeEmbedding',
+    'DBIANeck',
+    'DiffusionSegmentor',
+    'GaussianNoise',
+    'LatentAutoencoder',
+    'OneStepScheduler',
+    'PyramidNoise',
+    'SDTurboUNet',
+    'ScaleWiseConditionalInjection',
+    'VAEDecodeHead',
+    'VAEReconstructor',
+    'per_image_noise',
+]
