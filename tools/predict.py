@@ -27,7 +27,10 @@ import sys
 import time
 from pathlib import Path
 
+# The package's own constants, repeated because importing it takes seconds.
+TYPES = ('mask', 'cutout', 'overlay', 'edge', 'panel')
 PRECISIONS = ('float32', 'bfloat16', 'float16')
+COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 # Options that decide the results, except for rounding, and those that do not.
 DECISIVE = ('type', 'seed', 'precision', 'encoder_precision', 'tf32')
 INCIDENTAL = ('config', 'device', 'batch_size', 'compile', 'channels_last', 'vae_slicing')
@@ -49,12 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('checkpoint', help='its weights')
     add('input', nargs='+', help='files, folders or glob patterns')
     add('--out', required=True, type=_folder, help='folder for the results')
-    add(
-        '--type',
-        choices=('mask', 'cutout', 'overlay', 'edge', 'panel'),
-        default='mask',
-        help='what to write (default: %(default)s)',
-    )
+    add('--type', choices=TYPES, default='mask', help='what to write (default: %(default)s)')
     add('--overwrite', action='store_true', help='replace results that are there')
     add('--frames', action='store_true', help='write the frames of a video as images')
     add('--device', help="e.g. 'cuda:0' or 'cpu' (default: a GPU if there is one)")
@@ -63,11 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--precision', choices=PRECISIONS, default='float32')
     add('--encoder-precision', choices=PRECISIONS, help='default: float32')
     add('--tf32', action='store_true', help='TF32 for float32 products on NVIDIA GPUs')
-    add(
-        '--compile',
-        choices=('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'),
-        help='mode of torch.compile',
-    )
+    add('--compile', choices=COMPILE_MODES, help='mode of torch.compile')
     add('--channels-last', action='store_true', help='memory format of the network')
     add('--vae-slicing', action='store_true', help='less memory in large batches')
     return parser.parse_args(argv)

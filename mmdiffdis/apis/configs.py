@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
+from mmseg.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -143,10 +144,17 @@ def without_loading(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
     ]
 
 
+def predicts_edges(model_config: ConfigDict) -> bool:
+    """Returns whether a model can predict edges, i.e. has `edge` among the keys of `test_cfg`."""
+    return 'edge' in getattr(MODELS.get(model_config.type), 'TEST_DEFAULTS', {})
+
+
 def with_test_options(
     model_config: ConfigDict, edge: bool = False, seed: int | None = None
 ) -> ConfigDict:
     """Returns a copy of a model's config with `edge` and `seed` in its `test_cfg`.
+
+    Keys that the model's `TEST_DEFAULTS` lack are left out.
 
     Args:
         model_config: A config's `model`.
@@ -155,10 +163,13 @@ def with_test_options(
     """
     model_config = ConfigDict(model_config.to_dict())
     test_cfg = dict(model_config.get('test_cfg') or {})
+    changes = {}
     if edge or 'edge' in test_cfg:
-        test_cfg['edge'] = edge
+        changes['edge'] = edge
     if seed is not None:
-        test_cfg['seed'] = np.asarray(seed).tolist()  # NumPy scalars are not valid in a config
+        changes['seed'] = np.asarray(seed).tolist()  # NumPy scalars are not valid in a config
+    known = getattr(MODELS.get(model_config.type), 'TEST_DEFAULTS', changes)
+    test_cfg |= {key: value for key, value in changes.items() if key in known}
     if test_cfg:
         model_config.test_cfg = test_cfg
     return model_config
