@@ -1,4 +1,4 @@
-"""What a segmentor costs: parameters and floating-point operations, without running it."""
+"""Parameters and floating-point operations of a segmentor, counted without running it."""
 
 from dataclasses import dataclass
 
@@ -9,35 +9,15 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..models import DiffusionSegmentor, DISBaseline, LatentAutoencoder
-
-# Part of a model: the modules that it consists of, in the order in which they run.
-_VAE_ENCODER = ('vae.autoencoder.encoder', 'vae.autoencoder.quant_conv')
-_VAE_DECODER = ('vae.autoencoder.post_quant_conv', 'vae.autoencoder.decoder')
-_DIFFUSION_PARTS = {
-    'encode (VAE encoder)': _VAE_ENCODER,
-    'U-Net down (backbone)': (
-        'backbone.time_embedding',
-        'backbone.bde',
-        'backbone.conv_in',
-        'backbone.down_blocks',
-        'backbone.swci',
-    ),
-    'U-Net mid (neck)': ('neck',),
-    'U-Net up (backbone)': ('backbone.up_blocks', 'backbone.conv_norm_out', 'backbone.conv_out'),
-    'decode (VAE decoder)': _VAE_DECODER,
-}
-_VAE_PARTS = {'encode (VAE encoder)': _VAE_ENCODER, 'decode (VAE decoder)': _VAE_DECODER}
-
 
 @dataclass(frozen=True)
 class Cost:
-    """What one prediction of one image takes.
+    """Cost of predicting one image.
 
     Attributes:
-        parameters: number of parameters of each part of the model, in the order they are used.
-        flop: floating-point operations of the same parts; 2 for a multiplication with its addition.
-        total_flop: of the whole prediction; more than the sum if something runs outside the parts.
+        parameters: Number of parameters of each part of the model, in running order.
+        flop: Floating-point operations of the same parts; a multiply-add counts as 2.
+        total_flop: Operations of the whole prediction, including those outside the parts.
     """
 
     parameters: dict[str, int]
@@ -46,15 +26,15 @@ class Cost:
 
     @property
     def total_parameters(self) -> int:
-        """Number of parameters of the whole model."""
+        """Number of parameters of all parts."""
         return sum(self.parameters.values())
 
 
 class _EmptyOnMeta(TorchFunctionMode):
-    """Inside, `torch.empty`, which parameters are made of, allocates nothing.
+    """Makes `torch.empty`, which creates parameters, allocate nothing.
 
-    `torch.device('meta')` would take every tensor, and constructors that compute a number (mmseg's
-    Swin: the rates of its drop paths) fail on tensors without values.
+    `torch.device('meta')` would apply to every tensor, and constructors that compute a number from
+    tensors (mmseg's Swin: the rates of its drop paths) fail if these have no values.
     """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
@@ -63,71 +43,57 @@ class _EmptyOnMeta(TorchFunctionMode):
 
 
 def build_on_meta(model: ConfigDict) -> nn.Module:
-    """The model of a config, ready for prediction, with shapes but without weights."""
+    """Returns the model of a config in evaluation mode, with shapes but without weights."""
     with _EmptyOnMeta():
         built = MODELS.build(model)
-    built.eval()  # which does not return every backbone of mmseg
+    built.eval()  # not chained: some backbones of mmseg return None
     return built.to('meta')
+
+
+def parts_of(model: nn.Module) -> dict[str, list[nn.Module]]:
+    """Returns the modules of each part of a model, in running order.
+
+    Together they have all parameters that prediction uses. A model may define them
+    (`cost_parts()`); otherwise each child with parameters is a part.
+    """
+    if hasattr(model, 'cost_parts'):
+        return model.cost_parts()
+    children = model.named_children()
+    return {name: [child] for name, child in children if any(True for _ in child.parameters())}
 
 
 @torch.no_grad()
 def count_cost(model: nn.Module, shape: tuple[int, int]) -> Cost:
-    """Parameters and operations of one prediction.
+    """Counts the parameters and operations of one prediction.
 
-    Counted by PyTorch's `FlopCounterMode`: convolutions, matrix products and attention;
-    normalisations, activations and resizing are left out. On the meta device attention is two
-    matrix products, whatever kernel a real device would take.
+    PyTorch's `FlopCounterMode` counts convolutions, matrix products and attention, not
+    normalisations, activations and resizing. On the meta device attention is two matrix products,
+    whichever kernel a real device would use.
 
     Args:
-        model: a segmentor on the meta device, as of :func:`build_on_meta`.
+        model: A segmentor on the meta device, e.g. from `build_on_meta`.
         shape: (H, W) of the network's input.
 
     Raises:
-        ValueError: what the model raises for a shape that it cannot take.
+        ValueError: If the model cannot take an image of this shape.
     """
     with FlopCounterMode(display=False) as counter:
         model(torch.empty(1, 3, *shape, device='meta'), mode='tensor')
     # 'DiffusionSegmentor.backbone.conv_in' -> number of operations
     counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-    called = {name.partition('.')[2]: count for name, count in counts.items()}
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    parts = _parts(model)
-    return Cost(
-        parameters={part: sum(_inside(sizes, names).values()) for part, names in parts.items()},
-        flop={
-            part: sum(_outermost(_inside(called, names)).values()) for part, names in parts.items()
-        },
-        total_flop=counter.get_total_flops(),
-    )
-
-
-def _parts(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Part -> names of its modules; together they have all parameters that predicting takes."""
-    if isinstance(model, DiffusionSegmentor):
-        return _DIFFUSION_PARTS
-    training_only = model.TRAINING_ONLY if isinstance(model, DISBaseline) else ()
-    parts = {}
-    for name, child in model.named_children():
-        if f'{name}.'.startswith(training_only):
-            continue
-        if isinstance(child, LatentAutoencoder):
-            parts.update(_VAE_PARTS)
-        elif any(True for _ in child.parameters()):
-            parts[name] = (name,)
-    return parts
-
-
-def _inside(numbers: dict[str, int], modules: tuple[str, ...]) -> dict[str, int]:
-    """Those of the numbers, filed by dotted names, that belong to one of the modules."""
-    return {
-        name: number
-        for name, number in numbers.items()
-        if any(f'{name}.'.startswith(f'{module}.') for module in modules)
-    }
+    counts = {name.partition('.')[2]: count for name, count in counts.items()}
+    names = {module: name for name, module in model.named_modules()}
+    parameters, flop = {}, {}
+    for part, modules in parts_of(model).items():
+        parameters[part] = sum(p.numel() for p in nn.ModuleList(modules).parameters())
+        inside = tuple(f'{names[module]}.' for module in modules)
+        called = {name: n for name, n in counts.items() if f'{name}.'.startswith(inside)}
+        flop[part] = sum(_outermost(called).values())
+    return Cost(parameters, flop, counter.get_total_flops())
 
 
 def _outermost(counts: dict[str, int]) -> dict[str, int]:
-    """Without the modules that are part of others: a module's count includes its children's."""
+    """Removes modules that are inside others: a module's count includes those of its children."""
     return {
         name: count
         for name, count in counts.items()

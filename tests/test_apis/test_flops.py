@@ -1,4 +1,4 @@
-"""Counted on shapes alone: against operations added up while a real model runs."""
+"""Costs counted on shapes, compared with operations added up while a real model runs."""
 
 import math
 
@@ -53,7 +53,7 @@ def test_diffusion_segmentor_costs_what_its_layers_do(edge, interaction, monkeyp
     assert square.total_flop < cost.total_flop
 
 
-def test_stages_that_a_mask_alone_shortens():
+def test_parts_that_cost_less_without_an_edge():
     alone, both = (
         count_cost(build_on_meta(ConfigDict(tiny_config(test_cfg=dict(edge=edge)))), (64, 64)).flop
         for edge in (False, True)
@@ -61,7 +61,7 @@ def test_stages_that_a_mask_alone_shortens():
     assert list(alone) == list(both)
     ratios = [both[part] / alone[part] for part in alone]
     # encode, U-Net down, mid, up, decode
-    assert ratios[0] == ratios[1] == 1 and 1 < ratios[2] < 2
+    assert ratios[:3] == [1, 1, 1]
     assert ratios[3:] == pytest.approx([2, 2], rel=1e-3)  # the time embedding is no part of up
 
 
@@ -92,11 +92,11 @@ def test_constructor_that_computes_with_tensors_builds():
 def test_paper_model_at_1024_pixels():
     config = Config.fromfile(FULL_SIZE).model
     cost = count_cost(build_on_meta(config), (1024, 1024))
-    assert cost.total_flop / 1e12 == pytest.approx(23.08, abs=0.01)
+    assert cost.total_flop / 1e12 == pytest.approx(23.14, abs=0.01)
     assert cost.total_parameters == pytest.approx(996.6e6, rel=1e-4)
     config.test_cfg.edge = True
     cost = count_cost(build_on_meta(config), (1024, 1024))
-    assert cost.total_flop / 1e12 == pytest.approx(36.61, abs=0.01)
+    assert cost.total_flop / 1e12 == pytest.approx(36.65, abs=0.01)
 
 
 def test_shape_that_the_model_cannot_take():

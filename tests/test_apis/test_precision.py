@@ -1,3 +1,5 @@
+"""Names of precisions, and TF32 on NVIDIA GPUs."""
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,8 @@ from mmdiffdis.apis.precision import dtype_of, float32_products
 HAS_NAMES = hasattr(torch.backends.cudnn, 'conv')  # torch 2.9 and later
 
 
-def by_tf32() -> list[bool]:
-    """Whether NVIDIA GPUs compute convolutions, and matrix products, by TF32."""
+def use_tf32() -> list[bool]:
+    """Returns whether NVIDIA GPUs compute convolutions, and matrix products, with TF32."""
     if HAS_NAMES:
         kinds = torch.backends.cudnn.conv, torch.backends.cuda.matmul
         return [kind.fp32_precision == 'tf32' for kind in kinds]
@@ -17,24 +19,24 @@ def by_tf32() -> list[bool]:
 
 
 @pytest.mark.parametrize('tf32', [True, False])
-def test_float32_products_are_as_told_within_the_block_alone(tf32):
-    assert by_tf32() == [True, False], "torch's default, for which the switch exists"
+def test_float32_products_are_set_within_the_block_only(tf32):
+    assert use_tf32() == [True, False], "torch's default, for which the switch exists"
     with float32_products(tf32):
-        assert by_tf32() == [tf32, tf32]
+        assert use_tf32() == [tf32, tf32]
         with float32_products(not tf32):
-            assert by_tf32() == [not tf32, not tf32]
-        assert by_tf32() == [tf32, tf32]
-    assert by_tf32() == [True, False]
+            assert use_tf32() == [not tf32, not tf32]
+        assert use_tf32() == [tf32, tf32]
+    assert use_tf32() == [True, False]
 
 
 def test_float32_products_after_an_error():
     with pytest.raises(RuntimeError, match='of the network'), float32_products(False):
         raise RuntimeError('of the network')
-    assert by_tf32() == [True, False]
+    assert use_tf32() == [True, False]
 
 
-def test_float32_products_leave_either_way_of_setting_them_usable():
-    """Torch refuses to read by one way what was set by the other to something else."""
+def test_float32_products_leave_both_ways_of_setting_them_usable():
+    """Torch has two names for the setting, and refuses to read one after the other was set."""
     with float32_products(True):
         pass
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
@@ -42,33 +44,31 @@ def test_float32_products_leave_either_way_of_setting_them_usable():
     try:
         torch.backends.cuda.matmul.allow_tf32 = True
         with float32_products(False):
-            assert by_tf32() == [False, False]
-        assert torch.backends.cuda.matmul.allow_tf32 and by_tf32() == [True, True]
+            assert use_tf32() == [False, False]
+        assert torch.backends.cuda.matmul.allow_tf32 and use_tf32() == [True, True]
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def test_unknown_precision_is_named():
     assert dtype_of('precision', 'float16') is torch.float16
-    with pytest.raises(
-        ValueError, match="`encoder_precision` is 'half', expected one of .*'float16'"
-    ):
+    with pytest.raises(ValueError, match="encoder_precision='half': expected one of .*'float16'"):
         dtype_of('encoder_precision', 'half')
 
 
 @pytest.mark.parametrize('tf32', [False, True])
-def test_inferencer_computes_as_told(stock_config, stock_checkpoint, draw_pair, monkeypatch, tf32):
-    """On NVIDIA GPUs; to others it makes no difference."""
-    config, picture = stock_config(2), draw_pair()[0]
+def test_inferencer_sets_tf32(stock_config, stock_checkpoint, draw_pair, monkeypatch, tf32):
+    """The setting concerns NVIDIA GPUs; on others masks do not change."""
+    config, image = stock_config(2), draw_pair()[0]
     checkpoint = stock_checkpoint(config)
-    expected = DISInferencer(config, checkpoint, device='cpu')(picture).mask
+    expected = DISInferencer(config, checkpoint, device='cpu')(image).mask
     inferencer = DISInferencer(config, checkpoint, device='cpu', tf32=tf32)
     seen, predict = [], inferencer.model.predict
 
     def watched(*args):
-        seen.append(by_tf32())
+        seen.append(use_tf32())
         return predict(*args)
 
     monkeypatch.setattr(inferencer.model, 'predict', watched)
-    np.testing.assert_array_equal(inferencer(picture).mask, expected)
-    assert seen == [[tf32, tf32]] and by_tf32() == [True, False]
+    np.testing.assert_array_equal(inferencer(image).mask, expected)
+    assert seen == [[tf32, tf32]] and use_tf32() == [True, False]

@@ -1,16 +1,23 @@
 """tools/predict.py from inputs to files."""
 
+import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from conftest import load_tool
+from conftest import ROOT, load_tool
 from PIL import Image
 
-from mmdiffdis.apis import DISInferencer
+from mmdiffdis.apis import DISInferencer, inference
+from mmdiffdis.apis.precision import PRECISIONS
+from mmdiffdis.apis.predicting import RESULT_TYPES, Prediction
 from mmdiffdis.apis.video import VideoReader, VideoWriter
 from mmdiffdis.images.foreground import foreground_colour
 
@@ -39,7 +46,13 @@ def run(model: list[str], *arguments: str | Path) -> int:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """Names of the files in a folder, without the record."""
+    return sorted(path.name for path in folder.iterdir() if path.name != 'predict.json')
+
+
+def entries(out: Path) -> list[dict]:
+    """Lines of the record."""
+    return [json.loads(line) for line in (out / 'predict.json').read_text().splitlines()]
 
 
 def test_masks_are_grey_at_the_size_of_their_pictures(model, photos, tmp_path, capsys):
@@ -75,7 +88,7 @@ def test_panel_of_a_model_without_edges_has_two_parts(model, photos, tmp_path):
 
 
 def test_edge_of_a_model_without_edges_is_a_mistake(model, photos, tmp_path):
-    with pytest.raises(SystemExit, match='predicts no edges; choose another --type'):
+    with pytest.raises(SystemExit, match='predicts no edges: choose another --type'):
         run(model, photos, '--out', tmp_path / 'out', '--type', 'edge')
 
 
@@ -90,7 +103,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_p
     assert '2 of 5 written' in printed.out
     skipped = [line for line in printed.err.splitlines() if line.startswith('skipped')]
     assert len(skipped) == 3 and 'broken.jpg' in skipped[0] and 'notes.txt' in skipped[2]
-    assert re.search(r"link\.jpg' is a link to 'gone\.jpg', which is not there", skipped[1])
+    assert re.search(r"link\.jpg' is a broken link to 'gone\.jpg'", skipped[1])
 
 
 @pytest.mark.parametrize('place', ['prepare', 'predict', 'write'])
@@ -113,7 +126,7 @@ def test_what_memory_did_not_suffice_for_is_tried_again_alone(
     owner, method, is_a = {
         'prepare': (DISInferencer, 'prepare', lambda args: name in str(args[1])),
         'predict': (DISInferencer, 'predict', lambda args: args[1][0].stem == name),
-        'write': (predict, 'save', lambda args: args[1].stem == name),
+        'write': (Prediction, '_save', lambda args: args[1].stem == name),
     }[place]
     monkeypatch.setattr(owner, method, fails_for_a(getattr(owner, method), is_a))
     assert run(model, photos, '--out', tmp_path / 'out') == (0 if times == 1 else 1)
@@ -122,18 +135,18 @@ def test_what_memory_did_not_suffice_for_is_tried_again_alone(
     assert f'{2 if times == 1 else 1} of 2 written' in printed.out
     assert len(failures) == min(times, 2)
     if times > 1:
-        assert 'a #1.jpg: the memory does not suffice' in printed.err
+        assert 'a #1.jpg: out of memory' in printed.err
 
 
 def test_inputs_are_never_replaced(model, photos):
     before = (photos / 'b.c.png').read_bytes()
-    with pytest.raises(SystemExit, match=r'b\.c\.png. beside the pictures.*another --out'):
+    with pytest.raises(SystemExit, match=r'b\.c\.png. beside the inputs.*another --out'):
         run(model, *photos.iterdir(), '--out', photos)
     assert (photos / 'b.c.png').read_bytes() == before
 
 
 def test_results_are_never_taken_for_pictures(model, photos):
-    with pytest.raises(SystemExit, match='is a folder of pictures; choose another'):
+    with pytest.raises(SystemExit, match='is a folder of inputs: choose another'):
         run(model, photos, '--out', photos / '..' / 'photos')
     assert names(photos) == ['a #1.jpg', 'b.c.png']
 
@@ -153,10 +166,81 @@ def test_pattern_that_reaches_into_out_is_repeated(model, photos, clip, capsys, 
         run(model, photos / 'masks' / '**', '--out', photos / 'masks')
 
 
-def test_results_larger_than_pillow_likes_are_known_again(model, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    for _ in range(2):
-        assert run(model, photos, '--out', tmp_path / 'out') == 0
+def test_record_says_where_results_come_from(model, photos, clip, tmp_path):
+    out = tmp_path / 'out'
+    assert run(model, photos, '--out', out, '--seed', '3') == 0
+    assert run(model, clip, '--out', out, '--frames', '--batch-size', '2') == 0
+    first, *images, second = [entry for entry in entries(out) if 'clip/' not in str(entry)]
+    assert [entry['result'] for entry in images] == ['a #1.png', 'b.c.png']
+    frames = [entry['result'] for entry in entries(out)[4:]]
+    assert frames == [f'clip/{i:06d}.png' for i in range(5)]
+    assert {entry['run'] for entry in images} == {first['run']} != {second['run']}
+    photo = photos / 'b.c.png'
+    status = photo.stat()
+    assert images[1]['path'] == str(photo)
+    assert images[1]['input'] == ['b.c.png', status.st_size, int(status.st_mtime)]
+    settings = first['settings']
+    assert (settings['type'], settings['seed']) == ('mask', 3)
+    assert settings['model']['type'] == 'EncoderDecoder'
+    assert settings['checkpoint'][:2] == [Path(model[1]).name, Path(model[1]).stat().st_size]
+    assert second['batch_size'] == 2 and 'torch' in second['versions']
+    before = entries(out)
+    assert run(model, photos, '--out', out, '--seed', '3') == 0
+    assert entries(out) == before, 'the same run, with nothing to do'
+
+
+def test_torn_line_of_the_record_is_a_result_to_be_made(model, photos, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert run(model, photos, '--out', out) == 0
+    record = out / 'predict.json'
+    record.write_text(record.read_text()[:-20])  # the run was killed: not renamed yet
+    (out / 'b.c.png').unlink()
+    capsys.readouterr()
+    assert run(model, photos, '--out', out) == 0
+    assert '1 of 2 written' in capsys.readouterr().out
+    assert run(model, photos, '--out', out) == 0
+    assert '0 of 2 written' in capsys.readouterr().out
+
+
+def test_record_of_another_program_is_not_touched(model, photos, tmp_path):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'predict.json').write_text('{"precious": 1}')
+    with pytest.raises(SystemExit, match='is not a record of predictions: choose another --out'):
+        run(model, photos, '--out', tmp_path / 'out', '--overwrite')
+    assert (tmp_path / 'out' / 'predict.json').read_text() == '{"precious": 1}'
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_where_it_stopped(model, tmp_path, draw_pair, capsys):
+    """Killed at several moments; what counts as done afterwards is whole."""
+    photos, out = tmp_path / 'photos', tmp_path / 'out'
+    photos.mkdir()
+    for i in range(200):
+        Image.fromarray(draw_pair(i % 5, 300, 400)[0]).save(photos / f'{i:03d}.jpg')
+    command = [sys.executable, ROOT / 'tools/predict.py', *model, photos, '--out', out]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    for target in (1, 40, 90):
+        process = subprocess.Popen(
+            [*map(str, command), '--device', 'cpu'],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while process.poll() is None and len(list(out.glob('*.png'))) < target:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        for path in out.glob('[0-9]*.png'):
+            assert Image.open(path).size == (400, 300) and Image.open(path).load()
+    finished = len(list(out.glob('[0-9]*.png')))
+    assert run(model, photos, '--out', out) == 0
+    assert f'{200 - finished} of 200 written' in capsys.readouterr().out
+
+
+def test_choices_are_those_of_the_package():
+    assert set(predict.PRECISIONS) == set(PRECISIONS)
+    assert set(predict.TYPES) == set(RESULT_TYPES)
+    assert predict.COMPILE_MODES == inference.COMPILE_MODES
 
 
 def test_pictures_inside_out_are_pictures(model, photos):
@@ -166,7 +250,7 @@ def test_pictures_inside_out_are_pictures(model, photos):
 
 def test_files_beside_the_inputs_are_never_replaced(model, photos):
     (photos / 'a #1.png').write_bytes(b'precious')
-    with pytest.raises(SystemExit, match=r'a #1\.png. beside the pictures'):
+    with pytest.raises(SystemExit, match=r'a #1\.png. beside the inputs'):
         run(model, photos / 'a #1.jpg', '--out', photos)
     assert (photos / 'a #1.png').read_bytes() == b'precious'
 
@@ -192,11 +276,14 @@ def test_second_run_does_what_the_first_did_not(model, photos, tmp_path, capsys)
     ('options', 'change'),
     [
         (['--type', 'overlay'], 'type mask, now overlay'),
+        (['--tf32'], 'tf32 False, now True'),
         (['--seed', '5'], 'seed None, now 5'),
         (['--precision', 'bfloat16'], 'bfloat16'),
         ([], 'checkpoint'),
-        ([], 'picture'),
-        ([], 'not made by it'),
+        ([], 'input'),
+        ([], 'pipeline'),
+        ([], 'was changed'),
+        ([], 'does not list it'),
     ],
 )
 def test_results_of_another_run_are_not_taken_for_this_ones(
@@ -206,10 +293,15 @@ def test_results_of_another_run_are_not_taken_for_this_ones(
     assert run(model, photos / 'b.c.png', '--out', out) == 0
     if change == 'checkpoint':
         os.utime(model[1], (0, 0))
-    elif change == 'picture':
+    elif change == 'input':
         Image.new('RGB', (9, 9)).save(photos / 'b.c.png')
-    elif change == 'not made by it':
+    elif change == 'pipeline':
+        text = Path(model[0]).read_text()
+        Path(model[0]).write_text(text.replace('scale=(64, 64)', 'scale=(32, 32)'))
+    elif change == 'was changed':
         (out / 'b.c.png').write_bytes(b'precious')
+    elif change == 'does not list it':
+        (out / 'predict.json').unlink()
     before = (out / 'b.c.png').read_bytes()
     with pytest.raises(SystemExit, match=f'not what this run would make.*{change}.*another --out'):
         run(model, photos, '--out', out, *options)
@@ -275,7 +367,7 @@ def test_batches_and_precision_give_the_same_masks(model, photos, tmp_path):
 
 def test_out_that_is_a_file_is_refused(model, photos, tmp_path):
     (tmp_path / 'out').write_text('precious')
-    with pytest.raises(SystemExit, match='out. is a file; expected a folder'):
+    with pytest.raises(SystemExit, match='out. is a file: expected a folder'):
         run(model, photos, '--out', tmp_path / 'out')
     assert (tmp_path / 'out').read_text() == 'precious'
 
@@ -310,7 +402,7 @@ def test_video_becomes_a_video(model, clip, tmp_path, kind):
     assert [frame.shape for frame in reader] == [(40, 56, 3)] * 5
 
 
-@pytest.mark.parametrize('change', ['type', 'seed', 'checkpoint', 'not made by it'])
+@pytest.mark.parametrize('change', ['type', 'seed', 'checkpoint', 'was changed'])
 def test_video_of_another_run_is_not_taken_for_this_ones(model, clip, tmp_path, capsys, change):
     out = tmp_path / 'out'
     assert run(model, clip, '--out', out) == 0
@@ -319,7 +411,7 @@ def test_video_of_another_run_is_not_taken_for_this_ones(model, clip, tmp_path, 
     options = {'type': ['--type', 'overlay'], 'seed': ['--seed', '5']}.get(change, [])
     if change == 'checkpoint':
         os.utime(model[1], (0, 0))
-    elif change == 'not made by it':
+    elif change == 'was changed':
         (out / 'clip.mp4').write_bytes(clip.read_bytes())
     before = (out / 'clip.mp4').read_bytes()
     with pytest.raises(SystemExit, match=f'not what this run would make.*{change}.*another --out'):
@@ -371,13 +463,13 @@ def test_video_without_frames_is_reported(model, tmp_path, capsys, options):
 @pytest.mark.parametrize('options', [[], ['--overwrite']])
 def test_video_never_replaces_itself(model, clip, options):
     before = clip.read_bytes()
-    with pytest.raises(SystemExit, match=r'clip\.mp4. beside the pictures'):
+    with pytest.raises(SystemExit, match=r'clip\.mp4. beside the inputs'):
         run(model, clip, '--out', clip.parent, *options)
     assert clip.read_bytes() == before
 
 
 def test_transparent_video_is_a_mistake(model, clip, tmp_path):
-    with pytest.raises(SystemExit, match='cannot be transparent; choose --frames'):
+    with pytest.raises(SystemExit, match='cannot be transparent: choose --frames'):
         run(model, clip, '--out', tmp_path / 'out', '--type', 'cutout')
 
 

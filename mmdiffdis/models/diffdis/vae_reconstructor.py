@@ -4,7 +4,7 @@ import torch
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...structures import set_prediction, stack_gt
@@ -73,6 +73,13 @@ class VAEReconstructor(BaseSegmentor):
             mask = F.interpolate(mask, gt.shape[-2:], mode='bilinear', antialias=True)[0]
             set_prediction(sample, mask.clamp(0, 1), self.decode_head.threshold)
         return data_samples
+
+    def cost_parts(self) -> dict[str, list[nn.Module]]:
+        """Returns the modules of each part of a prediction, in running order."""
+        return {
+            'encode (VAE encoder)': self.vae.encoder_modules(),
+            'decode (VAE decoder)': self.vae.decoder_modules(),
+        }
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Loads the autoencoder of a diffusion model's checkpoint as well."""

@@ -1,0 +1,339 @@
+"""Predicting images and videos into a folder, with a record of where each result comes from."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ..images.panels import overlay, panel, to_grey
+from ..images.reading import is_out_of_memory
+from ..utils.files import whole_or_nothing
+from ..utils.parallel import map_ahead
+from .decoding import IMAGE_ERRORS, reason
+from .inference import PIXEL_BUDGET, DISInferencer, DISResult
+from .inputs import find_pictures, name_results
+from .video import VideoReader, VideoWriter, is_video
+
+RECORD_NAME = 'predict.json'
+RESULT_TYPES: dict[str, Callable[[DISResult], np.ndarray]] = {
+    'mask': lambda result: to_grey(result.mask),
+    'cutout': lambda result: result.cutout(),
+    'overlay': lambda result: overlay(result.image, result.mask),
+    'edge': lambda result: to_grey(result.edge),
+    'panel': lambda result: panel(result.image, mask=result.mask, edge=result.edge),
+}
+
+
+class NoEdgesError(LookupError):
+    """Edges are to be written, and the model predicts none."""
+
+
+class Record:
+    """`predict.json` in a folder of results, which says where each of them comes from.
+
+    The file has a line of JSON for each run, with its settings, and one for each result, with its
+    run, its input, and its own size and time; the last line of a result counts. Lines are only
+    appended, so that a result costs one short write however many there are, and processes can share
+    a folder.
+
+    A line is appended when its result is complete, just before it is renamed to its final name. A
+    result counts as done if its size and time are those of its line, so that a run can be killed at
+    any moment: nothing unfinished counts, and no finished result lacks its line.
+
+    Args:
+        folder: Folder of the results; it may not exist yet.
+        settings: What decides the results of this run, except for rounding.
+        details: What else is worth recording.
+
+    Raises:
+        FileExistsError: If the folder has a file of this name that is no such record.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], details: dict[str, Any]) -> None:
+        self.folder = folder
+        self._path = folder / RECORD_NAME
+        self._settings = json.loads(json.dumps(settings, default=str))
+        self._details = details
+        run = json.dumps([settings, details], default=str)
+        self._run_id = hashlib.sha256(run.encode()).hexdigest()[:12]
+        self._runs: dict[str, dict] = {}  # id -> settings
+        self._results: dict[str, dict] = {}  # path inside the folder -> entry
+        self._read()
+
+    def _read(self) -> None:
+        if not self._path.is_file():
+            return
+        text = self._path.read_text(encoding='utf-8', errors='replace')
+        if text and not text.startswith('{"run":'):
+            raise FileExistsError(
+                f"'{self._path}' is not a record of predictions: choose another --out"
+            )
+        for line in text.splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the run was killed, or the disk full, while it was written
+                continue
+            if 'result' in entry:
+                self._results[entry['result']] = entry
+            else:
+                self._runs[entry['run']] = entry['settings']
+
+    def start(self) -> None:
+        """Records this run, unless one of the same settings and details is recorded already."""
+        if self._run_id not in self._runs:
+            self._runs[self._run_id] = self._settings
+            self._append({'run': self._run_id, 'settings': self._settings, **self._details})
+
+    def add(self, result: Path, unfinished: Path, source: Path) -> None:
+        """Records a result that is about to be renamed.
+
+        Args:
+            result: Its final path, in the folder.
+            unfinished: Where it is, complete.
+            source: The image or video that it was made from.
+        """
+        result.unlink(missing_ok=True)  # could have the size and time of the new one
+        entry = {
+            'result': self._name(result),
+            'run': self._run_id,
+            'input': file_identity(source),
+            'path': str(source),
+            'file': _size_and_time(unfinished),
+        }
+        self._append(entry)
+        self._results[entry['result']] = entry
+
+    def holds(self, path: Path) -> bool:
+        """Returns whether a file is a result of a recorded run, unchanged."""
+        inside = path.parent.resolve().is_relative_to(self.folder.resolve())
+        return inside and self._entry(path) is not None
+
+    def is_done(self, result: Path, source: Path) -> bool:
+        """Returns whether a result is there; a folder of frames may lack some, and never is.
+
+        Args:
+            result: Path of a file, or of a folder of frames.
+            source: The image or video that it is made from.
+
+        Raises:
+            FileExistsError: If a file is there that this run would not make.
+        """
+        if result.is_dir():
+            for frame in sorted(result.glob('[0-9]' * 6 + '.png')):
+                self._check(frame, source)
+            return False
+        if not result.is_file():
+            return False
+        self._check(result, source)
+        return True
+
+    def _check(self, result: Path, source: Path) -> None:
+        entry = self._entry(result)
+        if entry is None:
+            problem = f'{RECORD_NAME} does not list it, or it was changed'
+        else:
+            before = {**self._runs[entry['run']], 'input': entry['input']}
+            now = {**self._settings, 'input': file_identity(source)}
+            problem = '; '.join(
+                _difference(key, before.get(key), now[key])
+                for key in now
+                if before.get(key) != now[key]
+            )
+        if problem:
+            raise FileExistsError(
+                f"'{result}' is not what this run would make ({problem}): choose another --out, or "
+                '--overwrite'
+            )
+
+    def _entry(self, result: Path) -> dict | None:
+        """Returns the entry of a result that is as it was written, or None."""
+        entry = self._results.get(self._name(result))
+        is_known = entry is not None and entry['run'] in self._runs
+        return entry if is_known and entry['file'] == _size_and_time(result) else None
+
+    def _name(self, result: Path) -> str:
+        path = result.parent.resolve() / result.name
+        return path.relative_to(self.folder.resolve()).as_posix()
+
+    def _append(self, entry: dict) -> None:
+        with self._path.open('a', encoding='utf-8') as file:
+            # begins with a line break, because the line before it may be torn
+            file.write(('\n' if file.tell() else '') + json.dumps(entry, default=str))
+
+
+def _size_and_time(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, int(status.st_mtime)]
+
+
+def file_identity(path: Path) -> list:
+    """Returns name, size and time of a file; of what is no local file, the last part of its URL."""
+    return [path.name, *_size_and_time(path)] if path.is_file() else [path.name]
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    text = f'{key} {before}, now {now}'
+    return text if len(text) < 200 else f'another {key}'
+
+
+Job = tuple[Path, Path]  # an image or video, and its result
+
+
+def plan(inputs: list[str], kind: str, frames: bool, record: Record) -> tuple[list[Job], int]:
+    """Returns what is to be predicted, and how many of the inputs are earlier results, left out.
+
+    Args:
+        inputs: Files, folders and glob patterns.
+        kind: A key of `RESULT_TYPES`.
+        frames: Whether a video becomes a folder of images.
+        record: Record of the folder for the results.
+
+    Raises:
+        FileNotFoundError: If an input does not exist.
+        ValueError: If all inputs are results, if results would clash with each other or replace
+            inputs, or if a video cannot hold what is asked for.
+    """
+    out = record.folder
+    if out.resolve() in [Path(name).resolve() for name in inputs if Path(name).is_dir()]:
+        # repeated, the run would take its masks for inputs
+        raise ValueError(f"--out '{out}' is a folder of inputs: choose another")
+    found = [path for path in find_pictures(inputs) if path.name != RECORD_NAME]
+    sources = [path for path in found if not record.holds(path)]  # a pattern may reach into --out
+    if not sources:
+        raise ValueError(f"all inputs ({len(found)}) are results in --out '{out}'")
+    if kind == 'cutout' and not frames and any(map(is_video, sources)):
+        raise ValueError('a video cannot be transparent: choose --frames or another --type')
+    video_suffix = '' if frames else '.mp4'  # of a folder, or of a video
+    results = name_results(
+        sources, out, lambda source: video_suffix if is_video(source) else '.png'
+    )
+    return list(zip(sources, results, strict=True)), len(found) - len(sources)
+
+
+class Prediction:
+    """Predicts images and videos into files, and keeps count.
+
+    Args:
+        inferencer: Predicts.
+        record: Record of the folder for the results.
+        kind: What to write, a key of `RESULT_TYPES`.
+        batch_size: Number of images that the network takes at once.
+        frames: Whether a video becomes a folder of images.
+
+    Attributes:
+        written: Results, of images and of videos.
+        skipped: 'file: reason' of what could not be done.
+    """
+
+    def __init__(
+        self,
+        inferencer: DISInferencer,
+        record: Record,
+        kind: str = 'mask',
+        batch_size: int = 1,
+        frames: bool = False,
+    ) -> None:
+        self._inferencer, self._record = inferencer, record
+        self._kind, self._batch_size, self._frames = kind, batch_size, frames
+        self.written: list[Path] = []
+        self.skipped: list[str] = []
+
+    def run(self, jobs: list[Job]) -> None:
+        """Predicts all images, then all videos.
+
+        Raises:
+            NoEdgesError: If edges are to be written, and the model predicts none.
+        """
+        self._record.start()
+        self._predict_images([job for job in jobs if not is_video(job[0])])
+        for source, target in jobs:
+            if is_video(source):
+                self._predict_video(source, target)
+
+    def _predict_images(self, jobs: list[Job]) -> None:
+        with tqdm(total=len(jobs), unit='image', disable=not jobs) as bar:
+            # an image that did not fit into memory beside others may fit alone
+            for source, target in self._predict_in_parallel(jobs, bar):
+                try:
+                    self._write(self._inferencer(source), source, target)
+                except IMAGE_ERRORS as error:
+                    self.skipped.append(f'{source}: {reason(error)}')
+                bar.update()
+
+    def _predict_in_parallel(self, jobs: list[Job], bar: tqdm) -> list[Job]:
+        """Predicts while other images are read and written; returns jobs that ran out of memory."""
+        targets = dict(jobs)
+        out_of_memory = []
+
+        def skip(name: str | Path, error: Exception) -> None:
+            if is_out_of_memory(error):
+                out_of_memory.append((Path(name), targets[Path(name)]))
+                return
+            self.skipped.append(f'{name}: {reason(error)}')
+            bar.update()
+
+        for result, future in map_ahead(
+            lambda result: self._write(result, *jobs[result.index]),
+            self._predict((source for source, _ in jobs), on_error=skip),
+            self._batch_size,
+            lambda result: result.mask.size,
+            PIXEL_BUDGET,
+        ):
+            try:
+                future.result()
+                bar.update()
+            except IMAGE_ERRORS as error:
+                skip(jobs[result.index][0], error)
+        return out_of_memory
+
+    def _predict_video(self, source: Path, target: Path) -> None:
+        """Writes a video, or a folder of its frames; at its first bad frame it is skipped."""
+        try:
+            reader = VideoReader(source)
+            results = self._predict(reader, stem=source.stem, on_error=_raise)
+            results = tqdm(results, desc=source.name, unit='frame')
+            if self._frames:
+                self._write_frames(results, source, target)
+            else:
+                with whole_or_nothing(target) as unfinished:
+                    writer = VideoWriter(unfinished, reader.fps)
+                    for result in results:
+                        writer.write(RESULT_TYPES[self._kind](result))
+                    writer.close()
+                    self._record.add(target, unfinished, source)
+            self.written.append(target)
+        except IMAGE_ERRORS as error:
+            self.skipped.append(f'{source}: {reason(error)}')
+
+    def _write_frames(self, results: Iterable[DISResult], source: Path, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        result = None
+        for result in results:
+            self._save(result, source, folder / f'{result.index:06d}.png')
+        if result is None:
+            raise ValueError('the video has no frames')
+
+    def _write(self, result: DISResult, source: Path, target: Path) -> None:
+        self._save(result, source, target)
+        self.written.append(target)  # in the thread: an interrupted run finishes what it has begun
+
+    def _save(self, result: DISResult, source: Path, target: Path) -> None:
+        image = Image.fromarray(RESULT_TYPES[self._kind](result))
+        with whole_or_nothing(target) as unfinished:
+            image.save(unfinished, format='PNG')
+            self._record.add(target, unfinished, source)
+
+    def _predict(self, images: Iterable, **options) -> Iterable[DISResult]:
+        for result in self._inferencer(images, batch_size=self._batch_size, **options):
+            if self._kind == 'edge' and result.edge is None:
+                raise NoEdgesError('the model predicts no edges: choose another --type')
+            yield result
+
+
+def _raise(name: str, error: Exception) -> None:
+    raise error
