@@ -1,7 +1,8 @@
-"""From the names and layouts of Swin Transformer's own weights to mmseg's, and back."""
+"""Swin Transformer: five maps of an image, and names and layouts of the original weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from mmseg.models.backbones import SwinTransformer
 from torch import Tensor
 
 _BLOCKS = {'attn.': 'attn.w_msa.', 'mlp.fc1.': 'ffn.layers.0.0.', 'mlp.fc2.': 'ffn.layers.1.'}
@@ -20,17 +21,37 @@ SWIN_PREFIXES = {
 }
 
 
-def to_mmseg_order(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights with those after a merging of 2x2 patches as mmseg orders its inputs.
+def to_tokens(maps: Tensor) -> Tensor:
+    """Returns the tokens of maps, [N, C, h, w] -> [N, hw, C]."""
+    return maps.flatten(2).transpose(1, 2)
 
-    Swin concatenates whole patches, columns outermost: [column, row, channel]; mmseg's unfold
-    gives [channel, row, column].
+
+def to_maps(tokens: Tensor, size: Sequence[int]) -> Tensor:
+    """Returns the maps of tokens, the inverse of `to_tokens`."""
+    return tokens.transpose(1, 2).unflatten(2, tuple(size))
+
+
+def five_maps(backbone: SwinTransformer, images: Tensor) -> list[Tensor]:
+    """Returns the embedded patches and the four stages' maps, at 1/4, 1/4, 1/8, 1/16, 1/32.
+
+    The patch embedding is computed twice, because mmseg's Swin does not return it: 0.1 % of the
+    FLOP.
+    """
+    tokens, size = backbone.patch_embed(images)
+    return [to_maps(tokens, size), *backbone(images)]
+
+
+def to_mmseg_order(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the weights with merged patches in mmseg's order.
+
+    The layers that merge 2x2 patches take them as [column, row, channel] in Swin's own code, and as
+    [channel, row, column] in mmseg's, which unfolds.
     """
     return _reorder(weights, (2, 2, -1))
 
 
 def to_published_order(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of :func:`to_mmseg_order`."""
+    """Returns the weights with merged patches in Swin's order, the inverse of `to_mmseg_order`."""
     return _reorder(weights, (-1, 2, 2))
 
 
