@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...checkpoints.key_table import UNET_PREFIXES, VAE_PREFIXES
+from ...checkpoints.diffusers_names import UNET_NAMES, VAE_NAMES
 from ..diffdis.decode_head import to_probability
 from .base import DISBaseline
 
@@ -96,8 +96,8 @@ class GenPercept(DISBaseline):
     PUBLISHED_PREFIXES: ClassVar[dict[str, str]] = {
         f'{folder}{theirs}': f'network.{ours}'
         for folder, table in (
-            ('unet.', UNET_PREFIXES),
-            ('vae.', VAE_PREFIXES),
+            ('unet.', UNET_NAMES.patterns),
+            ('vae.', VAE_NAMES.patterns),
             ('prompt', {'': 'prompt'}),
             ('', {'': ''}),
         )
