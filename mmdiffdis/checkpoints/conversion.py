@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .key_table import to_published
 from .loading import CheckpointError
+from .published import PublishedNames
 
 Weights = dict[str, Tensor]
 
@@ -120,20 +120,10 @@ def grow_unet(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]
     return grown
 
 
-def theirs_to_ours(state: Mapping[str, Tensor], prefixes: dict[str, str]) -> dict[str, str]:
-    """diffusers' name -> ours of every weight that one of our models has.
-
-    Args:
-        state: The model's state dict.
-        prefixes: `UNET_PREFIXES` or `VAE_PREFIXES`.
-    """
-    return {theirs: ours for ours, theirs in to_published(state, prefixes).items()}
-
-
 def rename(
     weights: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
-    prefixes: dict[str, str],
+    names: PublishedNames,
     source: str,
     fresh: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
@@ -143,7 +133,7 @@ def rename(
     Args:
         weights: In diffusers' names.
         state: The model's state dict, on any device, for its names, shapes and integer types.
-        prefixes: `UNET_PREFIXES` or `VAE_PREFIXES`.
+        names: `UNET_NAMES` or `VAE_NAMES`.
         source: Where they come from.
         fresh: Beginnings of the names that may be missing.
         unused: Beginnings of the names that the model need not have.
@@ -151,8 +141,8 @@ def rename(
     Raises:
         CheckpointError: Names or shapes are not exactly the model's.
     """
-    names = theirs_to_ours(state, prefixes)
-    shapes = {theirs: list(state[ours].shape) for theirs, ours in names.items()}
+    expected = names.to_published(state)
+    shapes = {name: list(tensor.shape) for name, tensor in expected.items()}
     unexpected = [n for n in weights if n not in shapes and not n.startswith(unused)]
     missing = [n for n in shapes if n not in weights and not n.startswith(fresh)]
     misshapen = [
@@ -164,14 +154,13 @@ def rename(
     if any(kinds.values()):
         found = '; '.join(f'{len(of)} {kind}: {_some(of)}' for kind, of in kinds.items() if of)
         raise CheckpointError(f'{source} does not fit the model of the config: {found}.')
-    renamed = {}
-    for theirs, tensor in weights.items():
-        if theirs in names:
-            like = state[names[theirs]]
-            # counters of a file that was cast as a whole
-            tensor = tensor if like.is_floating_point() else tensor.to(like.dtype)
-            renamed[names[theirs]] = tensor
-    return renamed
+    # A file that was cast as a whole has counters of a floating-point type.
+    used = {
+        name: tensor if expected[name].is_floating_point() else tensor.to(expected[name].dtype)
+        for name, tensor in weights.items()
+        if name in expected
+    }
+    return names.to_ours(used)
 
 
 def check_settings(

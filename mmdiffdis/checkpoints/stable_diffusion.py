@@ -17,7 +17,6 @@ from .conversion import (
     modernise_vae,
     rename,
     strip_prefix,
-    theirs_to_ours,
     to_prompt,
 )
 from .diffusers_folder import (
@@ -28,7 +27,7 @@ from .diffusers_folder import (
     read_weights,
     subfolder,
 )
-from .key_table import UNET_PREFIXES, VAE_PREFIXES
+from .diffusers_names import UNET_NAMES, VAE_NAMES
 from .loading import CheckpointError
 
 
@@ -82,13 +81,10 @@ class StableDiffusionInit:
                 weights |= grow_into(model, base)
             weights['prompt'] = load_prompt(model, base, self.prompt_embedding)
         missing = model.load_state_dict(weights, strict=False).missing_keys
-        fresh = theirs_to_ours(
-            model.state_dict(), UNET_PREFIXES
-        ).values()  # if `unet`, checked above
-        if not set(missing) <= set(fresh):
-            raise CheckpointError(
-                f'{base} has no weights for {sorted(set(missing) - set(fresh))} of the model.'
-            )
+        # The U-Net's names were checked in `grow_into`, if it was loaded.
+        unknown = sorted(name for name in missing if UNET_NAMES.published_name(name) is None)
+        if unknown:
+            raise CheckpointError(f'{base} has no weights for {unknown} of the model.')
         if hasattr(model, '_params_init_info'):
             update_init_info(model, init_info=f'{type(self).__name__}: {self.pretrained}')
 
@@ -107,7 +103,7 @@ def load_vae(model: nn.Module, base: Path) -> Weights:
     )
     check_settings(settings, expected, str(folder / 'config.json'))
     weights = modernise_vae(read_weights(folder))
-    return rename(weights, model.state_dict(), VAE_PREFIXES, str(folder))
+    return rename(weights, model.state_dict(), VAE_NAMES, str(folder))
 
 
 def grow_into(model: nn.Module, base: Path) -> Weights:
@@ -115,12 +111,10 @@ def grow_into(model: nn.Module, base: Path) -> Weights:
     folder = subfolder(base, 'unet')
     check_unet_settings(model, folder)
     state = model.state_dict()
-    shapes = {
-        theirs: state[ours].shape for theirs, ours in theirs_to_ours(state, UNET_PREFIXES).items()
-    }
+    shapes = {name: tensor.shape for name, tensor in UNET_NAMES.to_published(state).items()}
     weights = grow_unet(read_weights(folder), shapes)
     unused = () if model.neck is not None else (MID_BLOCK,)
-    return rename(weights, state, UNET_PREFIXES, str(folder), fresh=FRESH, unused=unused)
+    return rename(weights, state, UNET_NAMES, str(folder), fresh=FRESH, unused=unused)
 
 
 def load_released_unet(model: nn.Module, path: Path) -> tuple[Weights, Tensor | None]:
@@ -135,7 +129,7 @@ def load_released_unet(model: nn.Module, path: Path) -> tuple[Weights, Tensor | 
     weights = read_weights(path)
     name = find_prompt(weights, str(path))
     embedding = weights.pop(name) if name else None
-    renamed = rename(strip_prefix(weights), model.state_dict(), UNET_PREFIXES, str(path))
+    renamed = rename(strip_prefix(weights), model.state_dict(), UNET_NAMES, str(path))
     if name:
         embedding = to_prompt(embedding, model.prompt, f'{path}, {name}')
     return renamed, embedding

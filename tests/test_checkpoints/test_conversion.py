@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 
 from mmdiffdis.checkpoints import CheckpointError
 from mmdiffdis.checkpoints.conversion import find_prompt, rename, strip_prefix
-from mmdiffdis.checkpoints.key_table import UNET_PREFIXES
+from mmdiffdis.checkpoints.diffusers_names import UNET_NAMES
 
 FULL_SIZE = 'configs/diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
 TIME = 'time_embedding.linear_1.weight'
@@ -33,7 +33,7 @@ def released():
 
 
 def test_released_checkpoint_gives_backbone_and_neck(state, released):
-    renamed = rename(released, state, UNET_PREFIXES, 'it')
+    renamed = rename(released, state, UNET_NAMES, 'it')
     expected = {n: t for n, t in state.items() if n.startswith(('backbone.', 'neck.'))}
     assert {n: t.shape for n, t in renamed.items()} == {n: t.shape for n, t in expected.items()}
     counters = [n for n in expected if n.endswith('num_batches_tracked')]
@@ -52,14 +52,14 @@ def test_misfits_are_counted_and_the_first_are_named(state, released):
         f'1 misshapen: {TIME} (got [320, 1280], expected [1280, 320]).'
     )
     with pytest.raises(CheckpointError, match=re.escape(message)):
-        rename(released, state, UNET_PREFIXES, 'it')
+        rename(released, state, UNET_NAMES, 'it')
 
 
 def test_names_that_may_be_missing_or_unused(state, released):
     del released['rgb_proj.0.weight']
     released['other.weight'] = torch.empty(1)
     choices = dict(fresh=('rgb_proj.',), unused=('other.',))
-    renamed = rename(released, state, UNET_PREFIXES, 'it', **choices)
+    renamed = rename(released, state, UNET_NAMES, 'it', **choices)
     assert len(renamed) == len(released) - 1
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from stable_diffusion_folder import FAULTS, UNET, VAE, edit_json, edit_weights
 
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.checkpoints.key_table import UNET_PREFIXES, to_published
+from mmdiffdis.checkpoints.diffusers_names import UNET_NAMES
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_everything_is_loaded_copied_or_fresh(start, tiny, stable_diffusion):
     model, built = start(stable_diffusion), tiny().state_dict()
     unet, vae = load_file(stable_diffusion / UNET), load_file(stable_diffusion / VAE)
     state = model.state_dict()
-    names = to_published(state, UNET_PREFIXES)
+    names = UNET_NAMES.to_published({name: name for name in state})
     fresh = set()
-    for name, theirs in names.items():
+    for theirs, name in names.items():
         origin = theirs.replace('attn3', 'attn1').replace('norm2_', 'norm1')
         if theirs == 'conv_in.weight':
             for half in state[name].split(4, dim=1):
@@ -66,9 +66,7 @@ def test_everything_is_loaded_copied_or_fresh(start, tiny, stable_diffusion):
             assert torch.equal(state[name], built[name]), name
             fresh.add(name.split('.')[1])
     assert fresh == {'bde', 'swci'}
-    assert {
-        theirs.replace('attn3', 'attn1').replace('norm2_', 'norm1') for theirs in names.values()
-    } >= set(unet)
+    assert set(unet) <= {n.replace('attn3', 'attn1').replace('norm2_', 'norm1') for n in names}
     for injector in model.backbone.swci.injectors:
         assert not any(
             p.any() for part in (injector.scale, injector.shift) for p in part.parameters()

@@ -8,7 +8,7 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ...checkpoints.key_table import to_mmdiffdis, to_published
+from ...checkpoints.published import PublishedNames
 from ...structures import set_prediction, stack_truth, to_original_size
 from ..data_preprocessor import stretch
 
@@ -28,7 +28,7 @@ class DISBaseline(BaseSegmentor):
 
     Attributes:
         TRUTHS: what it learns from: 'mask', 'edge'.
-        PUBLISHED_PREFIXES: beginnings of published names -> of ours, see `key_table`.
+        PUBLISHED_PREFIXES: beginnings of published names -> of ours, see `PublishedNames`.
         PUBLISHED_UNUSED: beginnings of published names that no forward pass uses; left out.
         TRAINING_ONLY: beginnings of our names that published checkpoints do not have, since only
             training needs them; they keep their values.
@@ -134,15 +134,12 @@ class DISBaseline(BaseSegmentor):
 
     def from_published(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Published weights under our names; where layouts differ, a subclass changes them here."""
-        names = to_mmdiffdis(weights, self.PUBLISHED_PREFIXES)
-        return {ours: weights[theirs] for theirs, ours in names.items()}
+        return PublishedNames(self.PUBLISHED_PREFIXES).to_ours(weights)
 
     def to_published(self) -> dict[str, Tensor]:
         """Our weights under their published names: the inverse of :meth:`from_published`."""
-        weights = self.state_dict()
-        names = [name for name in weights if not name.startswith(self.TRAINING_ONLY)]
-        published = to_published(names, self.PUBLISHED_PREFIXES)
-        return {theirs: weights[ours] for ours, theirs in published.items()}
+        names = PublishedNames(self.PUBLISHED_PREFIXES, training_only=self.TRAINING_ONLY)
+        return names.to_published(self.state_dict())
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Renames published weights in place before they are compared with ours."""

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from mmdiffdis.apis.configs import without_loading
 from mmdiffdis.checkpoints import save_weights
-from mmdiffdis.checkpoints.key_table import to_mmdiffdis
+from mmdiffdis.checkpoints.published import PublishedNames
 from mmdiffdis.models.baselines.birefnet import (
     BiRefNetLoss,
     ModulatedDeformConv2d,
@@ -120,9 +120,9 @@ def test_losses_and_gradients_equal_the_released(golden, lite, image, truth):
     for name, result in results.items():
         assert relative_error(result.detach(), golden.raw[f'loss.{name}']) < 1e-5, name
     released = golden.gradients('eval_total')
-    ours = to_mmdiffdis(released, PREFIXES)
+    names = PublishedNames(PREFIXES)
     for name, (norm, total) in released.items():
-        gradient = gradients[ours[name]].double()
+        gradient = gradients[names.our_name(name)].double()
         assert abs(gradient.norm() - norm) < 1e-3 * norm, name
         assert abs(gradient.sum() - total) < 1e-3 * max(abs(total), norm), name
 

@@ -11,7 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmseg.registry import MODELS
 
-from mmdiffdis.checkpoints.key_table import to_mmdiffdis
+from mmdiffdis.checkpoints.published import PublishedNames
 from mmdiffdis.models.baselines.mvanet import join, positions, split, structure_loss
 
 
@@ -66,8 +66,8 @@ def test_losses_and_gradients_equal_the_released(released):
     for name, result in results.items():
         assert result.item() == pytest.approx(golden.raw[f'loss.eval_{name}'], rel=1e-5), name
     figures = golden.gradients('eval_total')
-    names = to_mmdiffdis(figures, released.model.PUBLISHED_PREFIXES)
-    parameters = [released.model.get_parameter(name) for name in names.values()]
+    names = PublishedNames(released.model.PUBLISHED_PREFIXES)
+    parameters = [released.model.get_parameter(names.our_name(name)) for name in figures]
     gradients = torch.autograd.grad(results['total'], parameters)
     for gradient, (name, (norm, _)) in zip(gradients, figures.items(), strict=True):
         assert gradient.norm().item() == pytest.approx(norm, rel=1.5e-3), name
