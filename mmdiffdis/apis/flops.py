@@ -105,7 +105,7 @@ def _parts(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """Part -> names of its modules; together they have all parameters that predicting takes."""
     if isinstance(model, DiffusionSegmentor):
         return _DIFFUSION_PARTS
-    training_only = model.TRAINING_ONLY if isinstance(model, DISBaseline) else ()
+    training_only = model.PUBLISHED.training_only if isinstance(model, DISBaseline) else ()
     parts = {}
     for name, child in model.named_children():
         if f'{name}.'.startswith(training_only):

@@ -9,13 +9,54 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ....checkpoints.published import PublishedNames, prefixed
 from ..base import DISBaseline
-from ..layers.swin import to_mmseg_order, to_published_order
+from ..layers.swin import SWIN_LAYOUT, SWIN_PATTERNS
 from ..losses import iou_loss, ssim_loss
 from .network import BiRefNetwork, PatchOrder, resize
-from .published import PREFIXES
 
 Outputs = tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]
+
+_INWARD = {'conv1.': 'convs.0.', 'conv_out.': 'convs.1.'}
+_DEFORMABLE = {
+    'atrous_conv.offset_conv.': '0.offset.',
+    'atrous_conv.modulator_conv.': '0.modulation.',
+    'atrous_conv.regular_conv.': '0.conv.',
+    'bn.': '1.',
+}
+_RECONSTRUCTION = {
+    'conv_in.': 'squeeze.0.',
+    'bn_in.': 'squeeze.1.',
+    **prefixed(_DEFORMABLE, 'dec_att.aspp1.', 'aspp.branches.0.'),
+    **prefixed(_DEFORMABLE, 'dec_att.aspp_deforms.{}.', 'aspp.branches.{+1}.'),
+    'dec_att.global_avg_pool.': 'aspp.pooled.',
+    'dec_att.conv1.': 'aspp.fuse.0.',
+    'dec_att.bn1.': 'aspp.fuse.1.',
+    'conv_out.': 'expand.0.',
+    'bn_out.': 'expand.1.',
+}
+
+
+def _level(published: int, ours: int) -> dict[str, str]:
+    """Returns the names of a decoder level.
+
+    The release counts the levels from fine (1) to coarse (4), and the inward references (ipt) from
+    that of whole pixels (1) to 5.
+    """
+    references = prefixed(_INWARD, f'ipt_blk{published + 1}.', 'inward.')
+    blocks = prefixed(_RECONSTRUCTION, f'decoder_block{published}.', 'reconstruct.')
+    level = {
+        **references,
+        **blocks,
+        f'conv_ms_spvn_{published}.': 'mask.',
+        f'gdt_convs_{published}.': 'outward.features.',
+        f'gdt_convs_pred_{published}.0.': 'outward.gradient.',
+        f'gdt_convs_attn_{published}.0.': 'outward.attention.',
+    }
+    return {
+        **prefixed(level, 'decoder.', f'network.levels.{ours}.'),
+        f'decoder.lateral_block{published}.conv.': f'network.laterals.{ours}.',
+    }
 
 
 def laplacian(images: Tensor) -> Tensor:
@@ -113,7 +154,21 @@ class BiRefNet(DISBaseline):
         **kwargs: Arguments of `DISBaseline`.
     """
 
-    PUBLISHED_PREFIXES: ClassVar[dict[str, str]] = PREFIXES
+    PUBLISHED: ClassVar[PublishedNames] = PublishedNames(
+        {
+            **prefixed(SWIN_PATTERNS, 'bb.', 'network.backbone.'),
+            **prefixed(_RECONSTRUCTION, 'squeeze_module.0.', 'network.localise.'),
+            **_level(published=4, ours=0),
+            **_level(published=3, ours=1),
+            **_level(published=2, ours=2),
+            **prefixed(_INWARD, 'decoder.ipt_blk2.', 'network.finest_inward.'),
+            **prefixed(_RECONSTRUCTION, 'decoder.decoder_block1.', 'network.finest.'),
+            **prefixed(_INWARD, 'decoder.ipt_blk1.', 'network.pixel_inward.'),
+            'decoder.conv_out1.0.': 'network.mask.',
+            '': 'network.',
+        },
+        layout=SWIN_LAYOUT,
+    )
 
     def __init__(
         self,
@@ -141,11 +196,3 @@ class BiRefNet(DISBaseline):
         """Returns the foreground probability at the inputs' size, [B, 1, H, W]."""
         _, mask, _ = outputs
         return mask.sigmoid()
-
-    def from_published(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Published weights under our names, in mmseg's order of merged patches."""
-        return to_mmseg_order(super().from_published(weights))
-
-    def to_published(self) -> dict[str, Tensor]:
-        """The inverse of :meth:`from_published`."""
-        return to_published_order(super().to_published())

@@ -9,7 +9,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from ....checkpoints.key_table import UNET_PREFIXES, VAE_PREFIXES
+from ....checkpoints.diffusers_names import UNET_NAMES, VAE_NAMES
+from ....checkpoints.published import PublishedNames, prefixed
 from ...diffdis.decode_head import to_probability
 from ..base import DISBaseline
 from .network import GenPerceptNetwork
@@ -40,16 +41,13 @@ class GenPercept(DISBaseline):
         init_cfg: mmengine's initialisation config of the network, e.g. `StableDiffusionInit`.
     """
 
-    PUBLISHED_PREFIXES: ClassVar[dict[str, str]] = {
-        f'{folder}{theirs}': f'network.{ours}'
-        for folder, table in (
-            ('unet.', UNET_PREFIXES),
-            ('vae.', VAE_PREFIXES),
-            ('prompt', {'': 'prompt'}),
-            ('', {'': ''}),
-        )
-        for theirs, ours in table.items()
-    }
+    PUBLISHED: ClassVar[PublishedNames] = PublishedNames(
+        {
+            **prefixed(UNET_NAMES.patterns, 'unet.', 'network.'),
+            **prefixed(VAE_NAMES.patterns, 'vae.', 'network.'),
+            'prompt': 'network.prompt',
+        }
+    )
 
     def __init__(
         self,

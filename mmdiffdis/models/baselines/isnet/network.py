@@ -47,9 +47,7 @@ class ConvBNReLU(nn.Sequential):
         stride: int = 1,
         suffix: str = '_s1',
     ):
-        conv = nn.Conv2d(
-            in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation
-        )
+        conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation)
         layers = (conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
         names = (f'conv{suffix}', f'bn{suffix}', f'relu{suffix}')
         super().__init__(OrderedDict(zip(names, layers, strict=True)))
@@ -169,7 +167,10 @@ class ISNetNetwork(ISNetEncoder):
         self.stage1d = ResidualUBlock(7, 2 * w, w // 4, w)
 
     def forward(self, x: Tensor) -> ISNetOutputs:
-        """Returns outputs of images [B, 3, H, W]; features: five of the decoder, the last stage's."""
+        """Returns the outputs of images [B, 3, H, W].
+
+        The features are the decoder's five maps and the last stage's.
+        """
         *skips, lowest = self.encode(self.conv_in(x))
         features = [lowest]
         for i in range(5, 0, -1):
@@ -201,5 +202,5 @@ class ISNetGTEncoderNetwork(ISNetEncoder):
         self.conv_in = ConvBNReLU(1, w // 4, stride=2, suffix='')
 
     def forward(self, x: Tensor) -> ISNetOutputs:
-        """Returns outputs of masks [B, 1, H, W] in [0, 1]; features: those of the stages."""
+        """Returns the outputs of masks [B, 1, H, W] in [0, 1]; features are the stages' maps."""
         return self.sides(self.encode(self.conv_in(x)), x.shape[-2:])

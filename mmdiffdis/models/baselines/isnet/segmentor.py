@@ -8,6 +8,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
+from ....checkpoints.published import PublishedNames
 from ....structures import stack_truth
 from ..base import DISBaseline
 from .network import ISNetGTEncoderNetwork, ISNetNetwork, ISNetOutputs
@@ -72,7 +73,9 @@ class ISNet(DISBaseline):
         **kwargs: Arguments of `DISBaseline`.
     """
 
-    TRAINING_ONLY: ClassVar[tuple[str, ...]] = ('gt_encoder.',)
+    PUBLISHED: ClassVar[PublishedNames] = PublishedNames(
+        {'': 'network.'}, training_only=('gt_encoder.',)
+    )
 
     def __init__(self, width: int = 64, gt_encoder: dict | None = None, **kwargs):
         super().__init__(ISNetNetwork(width), **kwargs)

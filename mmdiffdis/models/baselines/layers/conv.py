@@ -6,12 +6,14 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_RELU = partial(nn.ReLU, inplace=True)
+
 
 def conv_norm_act(
     in_channels: int,
     out_channels: int,
     kernel_size: int = 3,
-    act: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True),
+    act: Callable[[], nn.Module] = _RELU,
     bias: bool = True,
 ) -> nn.Sequential:
     """Returns convolution, batch norm and activation; the size stays.

@@ -5,16 +5,11 @@ from collections.abc import Mapping, Sequence
 from mmseg.models.backbones import SwinTransformer
 from torch import Tensor
 
-_BLOCKS = {'attn.': 'attn.w_msa.', 'mlp.fc1.': 'ffn.layers.0.0.', 'mlp.fc2.': 'ffn.layers.1.'}
-_MOST_BLOCKS = 18  # of a stage, in Swin-S, -B and -L
-
-SWIN_PREFIXES = {
-    **{
-        f'layers.{stage}.blocks.{block}.{theirs}': f'stages.{stage}.blocks.{block}.{ours}'
-        for stage in range(4)
-        for block in range(_MOST_BLOCKS)
-        for theirs, ours in _BLOCKS.items()
-    },
+# the original names -> mmseg's
+SWIN_PATTERNS = {
+    'layers.{}.blocks.{}.attn.': 'stages.{}.blocks.{}.attn.w_msa.',
+    'layers.{}.blocks.{}.mlp.fc1.': 'stages.{}.blocks.{}.ffn.layers.0.0.',
+    'layers.{}.blocks.{}.mlp.fc2.': 'stages.{}.blocks.{}.ffn.layers.1.',
     'layers.': 'stages.',
     'patch_embed.proj.': 'patch_embed.projection.',
     '': '',
@@ -62,3 +57,7 @@ def _reorder(weights: Mapping[str, Tensor], inputs: tuple[int, int, int]) -> dic
         else tensor
         for name, tensor in weights.items()
     }
+
+
+# for `PublishedNames.layout`
+SWIN_LAYOUT = (to_mmseg_order, to_published_order)

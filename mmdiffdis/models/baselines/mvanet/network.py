@@ -242,7 +242,7 @@ class MVANetwork(nn.Module):
         self.output = nn.Conv2d(channels, 1, 3, padding=1)
 
     def forward(self, images: Tensor) -> MVANetOutputs:
-        """Returns logits at the size of images [B, 3, H, W], and side outputs of the padded ones."""
+        """Returns logits of images [B, 3, H, W], and side outputs of the padded images."""
         # 1. five views through the backbone, at 1/4, 1/4, 1/8, 1/16, 1/32 of a view
         height, width = images.shape[-2:]
         images = pad_to_multiple(images, SIZE_DIVISOR)

@@ -5,11 +5,23 @@ from typing import ClassVar
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ....checkpoints.published import PublishedNames, prefixed
 from ..base import DISBaseline
 from ..layers.conv import pad_to_multiple
-from ..layers.swin import SWIN_PREFIXES, to_mmseg_order, to_published_order
+from ..layers.swin import SWIN_LAYOUT, SWIN_PATTERNS
 from ..losses import structure_loss
 from .network import SIZE_DIVISOR, MVANetOutputs, MVANetwork
+
+_LOCALISATION = {
+    'attention.0.': 'overview_attention.',
+    'attention.{+1}.': 'quadrant_attentions.{}.',
+    'linear5.': 'overview_feed_forward.0.',
+    'linear6.': 'overview_feed_forward.3.',
+    'linear3.': 'quadrant_feed_forward.0.',
+    'linear4.': 'quadrant_feed_forward.3.',
+    'norm1.': 'attention_norm.',
+    'norm2.': 'feed_forward_norm.',
+}
 
 
 @MODELS.register_module()
@@ -23,41 +35,28 @@ class MVANet(DISBaseline):
         **kwargs: Arguments of `DISBaseline`.
     """
 
-    PUBLISHED_PREFIXES: ClassVar[dict[str, str]] = {
-        **{f'backbone.{t}': f'network.backbone.{o}' for t, o in SWIN_PREFIXES.items()},
-        **{
-            theirs: f'network.{ours}'
-            for i in range(5)
-            for theirs, ours in {
-                f'output{i + 1}.': f'laterals.{i}.',
-                f'sideout{i + 1}.0.': f'sides.{i}.',
-                f'conv{i + 1}.': f'convs.{i}.',
-                f'dec_blk{i + 1}.sal_conv.': f'refinements.{i}.salience.',
-                f'dec_blk{i + 1}.attention.': f'refinements.{i}.attentions.',
-                f'dec_blk{i + 1}.linear3.': f'refinements.{i}.feed_forward.0.',
-                f'dec_blk{i + 1}.linear4.': f'refinements.{i}.feed_forward.3.',
-                f'dec_blk{i + 1}.norm1.': f'refinements.{i}.attention_norm.',
-                f'dec_blk{i + 1}.norm2.': f'refinements.{i}.feed_forward_norm.',
-            }.items()
+    PUBLISHED: ClassVar[PublishedNames] = PublishedNames(
+        {
+            **prefixed(SWIN_PATTERNS, 'backbone.', 'network.backbone.'),
+            'output{+1}.': 'network.laterals.{}.',
+            'sideout{+1}.0.': 'network.sides.{}.',
+            'conv{+1}.': 'network.convs.{}.',
+            'dec_blk{+1}.sal_conv.': 'network.refinements.{}.salience.',
+            'dec_blk{+1}.attention.': 'network.refinements.{}.attentions.',
+            'dec_blk{+1}.linear3.': 'network.refinements.{}.feed_forward.0.',
+            'dec_blk{+1}.linear4.': 'network.refinements.{}.feed_forward.3.',
+            'dec_blk{+1}.norm1.': 'network.refinements.{}.attention_norm.',
+            'dec_blk{+1}.norm2.': 'network.refinements.{}.feed_forward_norm.',
+            **prefixed(_LOCALISATION, 'multifieldcrossatt.', 'network.localisation.'),
+            'insmask_head.': 'network.head.',
+            'shallow.0.': 'network.details.',
+            'upsample1.': 'network.enlarge_first.',
+            'upsample2.': 'network.enlarge_second.',
+            'output.0.': 'network.output.',
+            '': 'network.',
         },
-        'multifieldcrossatt.attention.0.': 'network.localisation.overview_attention.',
-        **{
-            f'multifieldcrossatt.attention.{i + 1}.': f'network.localisation.{ours}.'
-            for i, ours in enumerate(f'quadrant_attentions.{i}' for i in range(4))
-        },
-        'multifieldcrossatt.linear5.': 'network.localisation.overview_feed_forward.0.',
-        'multifieldcrossatt.linear6.': 'network.localisation.overview_feed_forward.3.',
-        'multifieldcrossatt.linear3.': 'network.localisation.quadrant_feed_forward.0.',
-        'multifieldcrossatt.linear4.': 'network.localisation.quadrant_feed_forward.3.',
-        'multifieldcrossatt.norm1.': 'network.localisation.attention_norm.',
-        'multifieldcrossatt.norm2.': 'network.localisation.feed_forward_norm.',
-        'insmask_head.': 'network.head.',
-        'shallow.0.': 'network.details.',
-        'upsample1.': 'network.enlarge_first.',
-        'upsample2.': 'network.enlarge_second.',
-        'output.0.': 'network.output.',
-        '': 'network.',
-    }
+        layout=SWIN_LAYOUT,
+    )
 
     def __init__(self, backbone: dict, channels: int = 128, head_channels: int = 384, **kwargs):
         super().__init__(MVANetwork(backbone, channels, head_channels), **kwargs)
@@ -82,11 +81,3 @@ class MVANet(DISBaseline):
     def probability(self, outputs: MVANetOutputs) -> Tensor:
         """Returns the foreground probability, [B, 1, H, W] in [0, 1]."""
         return outputs.logits.sigmoid()
-
-    def from_published(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Published weights under our names, in mmseg's order of merged patches."""
-        return to_mmseg_order(super().from_published(weights))
-
-    def to_published(self) -> dict[str, Tensor]:
-        """The inverse of :meth:`from_published`."""
-        return to_published_order(super().to_published())
