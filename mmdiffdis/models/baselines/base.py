@@ -1,22 +1,23 @@
 """Base class of the baselines: wraps a network as a segmentor and reads its published weights."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ...checkpoints.published import PublishedNames
-from ...structures import set_prediction, stack_truth, to_original_size
+from ...structures import set_prediction, stack_gt
 from ..data_preprocessor import stretch
+from ..segmentor import DISSegmentor, unnamed_samples
 
 
-class DISBaseline(BaseSegmentor):
+class DISBaseline(DISSegmentor):
     """A network as a segmentor. A subclass builds `network` and gives its outputs a meaning.
 
-    ``loss():    run -> losses``
-    ``predict(): run -> probability -> original size``
+    `loss():    run -> losses`
+    `predict(): run -> probability -> original size`
 
     Weights are saved under our names. Published weights can be given wherever a checkpoint can
     (`load_from`, tools/test.py, `init_model`): they are renamed by `PUBLISHED` and then loaded as
@@ -28,25 +29,17 @@ class DISBaseline(BaseSegmentor):
 
     Args:
         network: Network that takes images [B, 3, H, W].
-        test_cfg: `min_max`: whether each map is stretched to [0, 1] by its own extremes, as in some
-            released tests.
-        data_preprocessor: Config of the preprocessor.
-        init_cfg: mmengine's initialisation config.
+        **kwargs: Arguments of `DISSegmentor`. `test_cfg.min_max`: whether each mask is stretched to
+            [0, 1] by its own extremes, as in some released tests.
     """
 
     TARGETS: ClassVar[tuple[str, ...]] = ('mask',)
     PUBLISHED: ClassVar[PublishedNames] = PublishedNames({'': 'network.'})
+    TEST_DEFAULTS = dict(min_max=False)
 
-    def __init__(
-        self,
-        network: nn.Module,
-        test_cfg: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
-    ):
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+    def __init__(self, network: nn.Module, **kwargs):
+        super().__init__(**kwargs)
         self.network = network
-        self.test_cfg = dict(min_max=False) | (test_cfg or {})
 
     def run(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Any:
         """Returns the network's outputs, of the kind that `losses` and `probability` take."""
@@ -71,7 +64,7 @@ class DISBaseline(BaseSegmentor):
         Raises:
             ValueError: If a sample lacks ground truth, or has one of another size than the images.
         """
-        targets = {name: stack_truth(name, data_samples) for name in self.TARGETS}
+        targets = {name: stack_gt(name, data_samples) for name in self.TARGETS}
         size = tuple(inputs.shape[-2:])
         for name, target in targets.items():
             if target.shape[-2:] != size:
@@ -85,28 +78,26 @@ class DISBaseline(BaseSegmentor):
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
     ) -> list[SegDataSample]:
-        """Returns masks at the images' original sizes.
+        """Returns samples with masks at the images' original sizes.
 
         Args:
             inputs: Images, [B, 3, H, W].
-            data_samples: Samples with metainfo `ori_shape` and `flip`; None: the inputs' size.
+            data_samples: Samples with `ori_shape` and `flip`; None: masks have the inputs' size.
 
         Returns:
-            Samples with `seg_logits` (foreground probability in [0, 1], [1, H, W]) and
-            `pred_sem_seg` (0 or 1).
+            Samples as of `postprocess_result`.
         """
-        if data_samples is None:
-            shape = dict(ori_shape=tuple(inputs.shape[-2:]))
-            data_samples = [SegDataSample(metainfo=shape) for _ in inputs]
-        return self.postprocess_result(self.encode_decode(inputs, data_samples), data_samples)
+        samples = unnamed_samples(inputs) if data_samples is None else data_samples
+        return self.postprocess_result([self.encode_decode(inputs, data_samples)], samples)
 
     def postprocess_result(
-        self, maps: Tensor, data_samples: list[SegDataSample]
+        self, maps: Sequence[Tensor], data_samples: list[SegDataSample]
     ) -> list[SegDataSample]:
-        """Returns the samples with their probabilities [B, 1, h, w] at the original sizes."""
-        for sample, one in zip(data_samples, maps, strict=True):
-            one = to_original_size(one, sample.metainfo)
-            set_prediction(sample, stretch(one) if self.test_cfg['min_max'] else one)
+        """Writes maps to samples, see `DISSegmentor`; `test_cfg.min_max` stretches them at last."""
+        super().postprocess_result(maps, data_samples)
+        if self.test_cfg['min_max']:
+            for sample in data_samples:
+                set_prediction(sample, stretch(sample.seg_logits.data), self.threshold)
         return data_samples
 
     def encode_decode(
@@ -115,12 +106,13 @@ class DISBaseline(BaseSegmentor):
         """Returns foreground probabilities at the network's output size, [B, 1, h, w]."""
         return self.probability(self.run(inputs, batch_data_samples))
 
-    def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
-        return self.encode_decode(inputs, data_samples)
-
     def extract_feat(self, inputs: Tensor) -> Any:
         """Returns the network's outputs."""
         return self.run(inputs)
+
+    def cost_parts(self) -> dict[str, list[nn.Module]]:
+        """Returns the modules of each part of a prediction, without those for training alone."""
+        return {'network': [self.network]}
 
     def to_published(self) -> dict[str, Tensor]:
         """Returns the weights under their published names and in the published layout."""

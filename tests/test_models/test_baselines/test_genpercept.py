@@ -70,7 +70,7 @@ class TestGenPercept(BaselineTester):
         decoded = network(released.images, step)
         results = dict(
             rgb_latent=latent,
-            unet_out=network.backbone(latent, step, network.prompt, neck=network.neck, halves=1),
+            unet_out=network.unet(latent[:, :0], [latent], step)[0],
             decoded=decoded,
             v1_seg=decoded.clamp(-1, 1),
             v1_depth=decoded.mean(1, keepdim=True).clamp(-1, 1),
@@ -116,7 +116,7 @@ def test_latents_of_any_size_go_through_the_unet_as_in_diffusers(stable_diffusio
     theirs = UNet2DConditionModel.from_pretrained(stable_diffusion / 'unet')
     latent, steps = torch.randn(1, 4, 9, 21), torch.tensor([7])
     expected = theirs(latent, steps, network.prompt).sample
-    ours = network.backbone(latent, steps, network.prompt, neck=network.neck, halves=1)
+    (ours,) = network.unet(latent[:, :0], [latent], steps)
     torch.testing.assert_close(ours, expected)
 
 
@@ -149,3 +149,28 @@ def test_training_starts_from_stable_diffusion(stable_diffusion):
 def test_overflow_is_no_mask():
     model = build(clip_channels=True).eval()
     assert model.probability(torch.full((1, 3, 8, 8), torch.inf)).isnan().all()
+
+
+@torch.no_grad()
+def test_weights_are_cast_part_by_part():
+    model, image = build().eval(), torch.rand(1, 3, 64, 64) * 2 - 1
+    expected = model(image)
+    model.set_precision(torch.bfloat16, torch.float32)
+    network = model.network
+    assert network.vae.autoencoder.encoder.conv_in.weight.dtype == torch.float32
+    assert network.vae.autoencoder.decoder.conv_in.weight.dtype == torch.bfloat16
+    assert {p.dtype for p in network.backbone.parameters()} == {torch.bfloat16}
+    result = model(image)
+    assert result.dtype == torch.float32
+    assert 0 < (result - expected).abs().max() < 0.1
+
+
+def test_is_compiled_and_counted_by_the_parts_of_its_network():
+    model = build()
+    model.set_vae_slicing(True)
+    assert model.network.vae.autoencoder.use_slicing
+    blocks = model.compiled_blocks()
+    assert len(blocks) == 2 + 4 + 1 + 4  # VAE, down blocks, neck, up blocks
+    assert set(blocks) <= set(model.modules())
+    parts = torch.nn.ModuleList(torch.nn.ModuleList(part) for part in model.cost_parts().values())
+    assert {*parts.parameters()} == {*model.parameters()}

@@ -136,6 +136,11 @@ def test_maps_are_stretched_as_in_the_released_test():
     assert sample.seg_logits.data.min() == 0 and sample.seg_logits.data.max() == 1
 
 
+def test_unknown_test_settings_are_refused():
+    with pytest.raises(ValueError, match=r"test_cfg has \['minmax'\]: expected only \['min_max'\]"):
+        build(SMALL, test_cfg=dict(minmax=True, _delete_=True))
+
+
 def test_costs_are_those_of_the_network_alone():
     config = Config.fromfile(ROOT / 'configs' / f'{FULL}.py').model
     cost = count_cost(build_on_meta(config), (1024, 1024))

@@ -184,7 +184,7 @@ class BiRefBlock(nn.Module):
 class BiRefNetwork(BaseModule):
     """Two scales of one backbone, and a decoder that refers to the image at each level.
 
-    ``forward(): encode -> localise -> 3x (BiRefBlock, lateral connection) -> finest level -> mask``
+    `forward(): encode -> localise -> 3x (BiRefBlock, lateral connection) -> finest level -> mask`
 
     Args:
         backbone: Config of a backbone with four maps at strides 4, 8, 16, 32 whose widths are

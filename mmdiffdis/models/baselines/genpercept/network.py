@@ -1,23 +1,23 @@
 """Network of GenPercept, made of DiffDIS's components, without noise and without edges."""
 
 from mmengine.model import BaseModule
-from mmseg.registry import MODELS
 from torch import Tensor
 
+from ...diffdis.latent_unet import LatentUNet
 from ..layers.conv import pad_to_multiple
 
 
-class GenPerceptNetwork(BaseModule):
+class GenPerceptNetwork(LatentUNet, BaseModule):
     """Decodes the U-Net's output for the latent of an image.
 
-    ``forward(): image -> vae.encode -> backbone, with the neck -> vae.decode -> decoded image``
+    `forward(): image -> vae.encode -> unet -> vae.decode -> decoded image`
 
     Args:
         backbone: Config of the U-Net.
         neck: Config of its mid block.
         vae: Config of the autoencoder.
         prompt_tokens: L, tokens of the empty prompt's embedding, a buffer of the checkpoint.
-        init_cfg: mmengine's initialisation config.
+        init_cfg: MMEngine's initialisation config.
     """
 
     def __init__(
@@ -29,12 +29,7 @@ class GenPerceptNetwork(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        self.vae = MODELS.build(vae)
-        self.backbone = MODELS.build(
-            backbone, default_args=dict(latent_channels=self.vae.latent_channels, input_latents=1)
-        )
-        self.neck = MODELS.build(neck, default_args=self.backbone.neck_sizes)
-        self.register_buffer('prompt', self.backbone.stand_in_prompt(prompt_tokens))
+        self.build_parts(vae, backbone, neck, prompt_tokens, input_latents=1)
 
     def forward(self, images: Tensor, timesteps: int | Tensor) -> Tensor:
         """Returns decoded images, [B, 3, H, W], about [-1, 1]; the mask is the channels' mean.
@@ -48,6 +43,6 @@ class GenPerceptNetwork(BaseModule):
         """
         height, width = images.shape[-2:]
         latent = self.vae.encode(pad_to_multiple(images, self.vae.size_divisor))
-        v = self.backbone(latent, timesteps, self.prompt, neck=self.neck, halves=1)
+        (v,) = self.unet(latent[:, :0], [latent], timesteps)
         # v = sqrt(abar) noise - sqrt(1 - abar) z_0; with betas of 1, abar is 0 at every timestep
         return self.vae.decode(-v)[..., :height, :width]

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....checkpoints.diffusers_names import UNET_NAMES, VAE_NAMES
@@ -20,8 +20,8 @@ from .network import GenPerceptNetwork
 class GenPercept(DISBaseline):
     """Stable Diffusion's U-Net and VAE as a segmentor.
 
-    ``losses():      mean of the decoded channels -> squared error in pixels``
-    ``probability(): mean of the decoded channels, clipped``
+    `losses():      mean of the decoded channels -> squared error in pixels`
+    `probability(): mean of the decoded channels, clipped`
 
     Published names are those of a folder in diffusers' layout, prefixed with 'unet.' or 'vae.'.
 
@@ -38,7 +38,7 @@ class GenPercept(DISBaseline):
             the first release, instead of their mean, as in the second.
         test_cfg: See `DISBaseline`.
         data_preprocessor: Config of the preprocessor.
-        init_cfg: mmengine's initialisation config of the network, e.g. `StableDiffusionInit`.
+        init_cfg: MMEngine's initialisation config of the network, e.g. `StableDiffusionInit`.
     """
 
     PUBLISHED: ClassVar[PublishedNames] = PublishedNames(
@@ -63,7 +63,7 @@ class GenPercept(DISBaseline):
         init_cfg: dict | None = None,
     ):
         network = GenPerceptNetwork(backbone, neck, vae, prompt_tokens, init_cfg)
-        super().__init__(network, test_cfg, data_preprocessor)
+        super().__init__(network, test_cfg=test_cfg, data_preprocessor=data_preprocessor)
         self.train_timesteps = train_timesteps
         self.test_timestep = test_timestep
         self.clip_channels = clip_channels
@@ -85,3 +85,19 @@ class GenPercept(DISBaseline):
         if self.clip_channels:
             return to_probability(outputs).mean(1, keepdim=True)
         return to_probability(outputs.mean(1, keepdim=True))
+
+    def set_precision(self, dtype: torch.dtype, encoder_dtype: torch.dtype) -> None:
+        """Casts the weights for inference, see `LatentUNet.set_precision`."""
+        self.network.set_precision(dtype, encoder_dtype)
+
+    def set_vae_slicing(self, enabled: bool) -> None:
+        """Lets the VAE process the images of a batch one by one, in less memory."""
+        self.network.set_vae_slicing(enabled)
+
+    def compiled_blocks(self) -> list[nn.Module]:
+        """Returns the modules to be compiled one by one."""
+        return self.network.compiled_blocks()
+
+    def cost_parts(self) -> dict[str, list[nn.Module]]:
+        """Returns the modules of each part of a prediction, in running order."""
+        return self.network.cost_parts()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ....checkpoints.published import PublishedNames
-from ....structures import stack_truth
+from ....structures import stack_gt
 from ..base import DISBaseline
 from .network import ISNetGTEncoderNetwork, ISNetNetwork, ISNetOutputs
 
@@ -47,7 +47,7 @@ class ISNetGTEncoder(DISBaseline):
                 'data_samples=None: expected samples with `gt_alpha`, because ISNetGTEncoder '
                 'encodes ground-truth masks'
             )
-        masks = [stack_truth('mask', [sample]) for sample in data_samples]
+        masks = [stack_gt('mask', [sample]) for sample in data_samples]
         size = inputs.shape[-2:]
         resized = [F.interpolate(mask, size, mode='bilinear', antialias=True) for mask in masks]
         return self.network(torch.cat(resized))

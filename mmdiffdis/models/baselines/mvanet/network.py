@@ -211,8 +211,8 @@ class Refinement(nn.Module):
 class MVANetwork(nn.Module):
     """One backbone for all five views, and a decoder that exchanges between them at each level.
 
-    ``forward(): views -> backbone -> laterals -> localisation -> 4x (refinement, convolution)
-    -> quadrants and overview joined -> head -> twice enlarged, with details of the image``
+    `forward(): views -> backbone -> laterals -> localisation -> 4x (refinement, convolution)
+    -> quadrants and overview joined -> head -> twice enlarged, with details of the image`
 
     Args:
         backbone: Config of mmseg's `SwinTransformer`.
