@@ -48,7 +48,7 @@ class PairwiseCutMix:
         return slice(top, top + rows), slice(left, left + columns)
 
     def __call__(self, batches: Sequence[Tensor]) -> list[Tensor]:
-        """Returns `batches` [B, C_i, H, W] with the same boxes pasted; of an odd B, the last stays."""
+        """Pastes the same boxes in all `batches` [B, C_i, H, W]; an odd last image stays."""
         mixed = [batch.clone() for batch in batches]
         size, _, height, width = batches[0].shape
         for i in range(size - size % 2):
