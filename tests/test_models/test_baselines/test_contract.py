@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
 from mmseg.registry import MODELS
 
-from mmdiffdis.checkpoints import CheckpointError, misfits_named, save_weights
+from mmdiffdis.checkpoints import CheckpointError, explain_misfits, save_weights
 
 METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
 SMALL = [
@@ -159,7 +159,7 @@ def test_published_weights_that_do_not_fit_are_named(config, published, tmp_path
         weights[name] = weights[name][..., :0]
     name = name.rsplit('.', 1)[-1] if spoil != 'unexpected' else name
     save_weights(weights, path)
-    with pytest.raises(CheckpointError, match=rf'(?s){spoil}.*{name}'), misfits_named(path):
+    with pytest.raises(CheckpointError, match=rf'(?s){spoil}.*{name}'), explain_misfits(path):
         load_checkpoint(model, str(path), strict=True)
 
 
