@@ -1,5 +1,6 @@
 """Stable Diffusion's weights in our models: to start training, or beside the released DiffDIS."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,56 @@ class StableDiffusionInit:
             raise CheckpointError(f'{base} has no weights for {other} of the model')
         if hasattr(model, '_params_init_info'):
             update_init_info(model, init_info=f'{type(self).__name__}: {self.pretrained}')
+
+
+def convert_released(
+    model: nn.Module,
+    config: str,
+    unet: Path,
+    base: Path,
+    prompt_embedding: str | None = None,
+) -> tuple[Weights, dict[str, str]]:
+    """Returns the weights and the metadata of a checkpoint made of the released DiffDIS.
+
+    Args:
+        model: The model to fill, on any device; only its scheduler must have values.
+        config: Path of its config, for metadata and messages.
+        unet: As `path` of `load_released_unet`.
+        base: Stable Diffusion folder with vae/ and scheduler/.
+        prompt_embedding: File with the embedding of the empty prompt. `None` takes it from the
+            U-Net's file, or else makes it with the folder's text encoder.
+
+    Raises:
+        FileNotFoundError: If a folder or file is missing.
+        CheckpointError: If the weights, or the scheduler, are not those of the model.
+        ImportError: If the embedding has to be made and transformers is not installed.
+    """
+    scheduler = read_scheduler(base)
+    check_betas(model.scheduler, scheduler, f'the scheduler of {base}', others=('prediction_type',))
+    # 1. U-Net and its mid block, the neck
+    weights, prompt = load_released_unet(model, unet)
+    # 2. VAE
+    weights |= load_vae(model, base)
+    # 3. prompt
+    prompt_source = prompt_embedding or (unet if prompt is not None else base)
+    if prompt is None or prompt_embedding:
+        prompt = load_prompt(model, base, prompt_embedding)
+    weights['prompt'] = prompt
+    # 4. scheduler
+    state = model.scheduler.state_dict()
+    weights |= {f'scheduler.{name}': tensor for name, tensor in state.items()}
+
+    missing = sorted(set(model.state_dict()) - set(weights))
+    if missing:
+        raise CheckpointError(f'the model of {config} has more weights than DiffDIS: {missing}')
+    sources = dict(unet=unet, base=base, prompt=prompt_source, config=config)
+    metadata = dict(
+        format='pt',
+        scheduler=json.dumps(scheduler),
+        scaling_factor=str(model.vae.scaling_factor),
+        sources=json.dumps({name: Path(path).name for name, path in sources.items()}),
+    )
+    return weights, metadata
 
 
 def load_vae(model: nn.Module, base: Path) -> Weights:
