@@ -33,7 +33,7 @@ def draw_pair() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope='session')
 def write_set(draw_pair: Callable) -> Callable[..., Path]:
-    """Returns a function that writes `<root>/<subset>/{im,gt}/<stem>.{jpg,png}` and returns root."""
+    """Returns a function that writes `root/subset/{im,gt}/stem.{jpg,png}` and returns root."""
 
     def write(root: Path, subset: str = 'DIS-VD', stems: tuple[str, ...] = ('a', 'b', 'c')) -> Path:
         for folder in ('im', 'gt'):

@@ -20,7 +20,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from torch import nn
 
-from ..checkpoints import misfits_named
+from ..checkpoints import explain_misfits
 from ..images.panels import cutout
 from ..models import DiffusionSegmentor
 from ..structures import foreground_probability
@@ -148,7 +148,7 @@ class DISInferencer:
         if checkpoint is None:
             self.model.init_weights()
         else:
-            with misfits_named(checkpoint):
+            with explain_misfits(checkpoint):
                 load_checkpoint(self.model, str(checkpoint), map_location='cpu', strict=True)
         self.model.to(self.device).eval()
         self.edge = edge

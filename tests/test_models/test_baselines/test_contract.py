@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from mmseg.registry import MODELS
 
-from mmdiffdis.checkpoints import CheckpointError, misfits_named, save_weights
+from mmdiffdis.checkpoints import CheckpointError, explain_misfits, save_weights
 
 METAFILES = [
     file
@@ -155,7 +155,7 @@ def test_published_weights_that_do_not_fit_are_named(baseline, tmp_path, misfit)
     else:
         weights[name] = weights[name][..., :0]
     path = save_weights(weights, tmp_path / 'published.safetensors')
-    with pytest.raises(CheckpointError, match=rf'(?s){misfit}.*{reported}'), misfits_named(path):
+    with pytest.raises(CheckpointError, match=rf'(?s){misfit}.*{reported}'), explain_misfits(path):
         load_checkpoint(baseline, str(path), strict=True)
 
 
