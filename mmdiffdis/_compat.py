@@ -2,7 +2,7 @@
 
 `apply()` runs on `import mmdiffdis`, whether or not OpenMMLab's packages were imported before. A
 patch does nothing where it is not needed: with the full mmcv, with a setuptools that still has
-pkg_resources, on Python before 3.14, or with a release that mended the matter itself.
+pkg_resources, on Python before 3.14, or with a release that is fixed upstream.
 `MMDIFFDIS_NO_COMPAT=1` in the environment switches all of them off.
 """
 
@@ -20,10 +20,10 @@ from typing import NoReturn
 
 NO_COMPAT_VARIABLE = 'MMDIFFDIS_NO_COMPAT'
 
-STUB_DOC = 'Stands in for the compiled operators of mmcv.'
+STUB_DOC = 'Stub of the compiled operators of mmcv.'
 
-# mmcv and mmcv-lite install into the same folder, so one has to go before the other comes.
-_MEND_MMCV = 'pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0'
+# mmcv and mmcv-lite install into the same folder, so both are uninstalled first.
+_REINSTALL_MMCV = 'pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0'
 _INSTALL = {
     'mmengine': "pip install 'mmengine>=0.10.7,<1'",
     'mmcv': 'pip install mmcv-lite==2.1.0',
@@ -32,15 +32,14 @@ _INSTALL = {
 
 
 def check_environment() -> None:
-    """Returns if MMEngine, mmcv and MMSegmentation are there and accept each other.
+    """Raises ImportError unless MMEngine, mmcv and MMSegmentation are there and accept each other.
 
-    Raises:
-        ImportError: One of them is missing or unsuitable; the message says what mends it.
+    The message gives the command that installs a suitable version.
     """
     for module in ('mmengine', 'mmcv', 'mmseg'):
         if find_spec(module) is None:
             raise ImportError(
-                f'mmdiffdis needs {module}, which is not installed: `{_INSTALL[module]}`.'
+                f'mmdiffdis needs {module}, which is not installed: `{_INSTALL[module]}`'
             )
     from mmengine import __version__ as mmengine_version
     from mmengine.utils import digit_version
@@ -48,41 +47,40 @@ def check_environment() -> None:
     if digit_version(mmengine_version) < digit_version('0.10.7'):
         raise ImportError(
             f'mmdiffdis needs mmengine>=0.10.7, but {mmengine_version} is installed: '
-            f'`{_INSTALL["mmengine"]}`.'
+            f'`{_INSTALL["mmengine"]}`'
         )
     import mmcv
 
     try:
         import mmseg
-    except AssertionError as error:  # of the versions that mmseg accepts
-        mend = _MEND_MMCV if 'MMCV' in str(error) else _INSTALL['mmengine']
+    except AssertionError as error:  # mmseg asserts the versions that it accepts
+        command = _REINSTALL_MMCV if 'MMCV' in str(error) else _INSTALL['mmengine']
         raise ImportError(
             f'mmsegmentation {_version_of("mmsegmentation")} does not accept '
-            f'mmcv {mmcv.__version__} with mmengine {mmengine_version}: `{mend}`.'
+            f'mmcv {mmcv.__version__} with mmengine {mmengine_version}: `{command}`'
         ) from error
     if digit_version(mmseg.__version__) < digit_version('1.2.0'):
         raise ImportError(
             f'mmdiffdis needs mmsegmentation>=1.2, but {mmseg.__version__} is installed: '
-            f'`{_INSTALL["mmseg"]}`.'
+            f'`{_INSTALL["mmseg"]}`'
         )
 
 
 def apply() -> None:
-    """Applies every patch this environment needs; calling it again changes nothing."""
+    """Applies every patch that this environment needs; calling it again changes nothing."""
     if os.environ.get(NO_COMPAT_VARIABLE, '0') not in ('', '0'):
         return
     stub_mmcv_ext()
     restore_find_loader()
     replace_pkg_resources()
-    replace_loaders()
 
 
 def stub_mmcv_ext() -> None:
-    """Puts a stand-in for mmcv's compiled operators into `sys.modules` if they cannot be imported.
+    """Puts a stub of mmcv's compiled operators into `sys.modules` if they cannot be imported.
 
     mmseg 1.2 imports `mmcv.ops` unconditionally (focal loss, point sampling), hence `mmcv._ext`,
-    which mmcv-lite does not have. The stand-in's operators say so when they are called. Its spec
-    has no loader, by which `mmcv_full_available()` sees that mmcv is not full.
+    which mmcv-lite does not have. An operator of the stub raises NotImplementedError when called.
+    The stub's spec has no loader, by which `mmcv_full_available()` sees that mmcv is not full.
     """
     name = 'mmcv._ext'
     try:
@@ -92,10 +90,11 @@ def stub_mmcv_ext() -> None:
         if error.name != name:
             raise
         reason = 'mmcv-lite has none'
-    except ImportError as error:  # compiled against another torch
-        reason = f'they do not load here ({error})'
+    except ImportError as error:  # compiled for another version of torch
+        reason = f'they cannot be imported ({error})'
         warnings.warn(
-            f"mmcv's operators are left out because {reason}; reinstall mmcv, or `{_MEND_MMCV}`.",
+            f"mmcv's operators are left out because {reason}; reinstall mmcv, or "
+            f'`{_REINSTALL_MMCV}`',
             stacklevel=2,
         )
     stub = ModuleType(name, STUB_DOC)
@@ -105,20 +104,20 @@ def stub_mmcv_ext() -> None:
 
 
 def _missing_operator(name: str, reason: str) -> Callable[..., NoReturn]:
-    if name.startswith('__'):  # Python itself asks for __path__, __file__ and such
+    if name.startswith('__'):  # Python asks for __path__, __file__, ...
         raise AttributeError(name)
 
     def operator(*args, **kwargs) -> NoReturn:
         raise NotImplementedError(
             f"{name} is one of mmcv's compiled operators; {reason}: "
-            '`pip uninstall -y mmcv-lite && pip install mmcv==2.1.0`.'
+            '`pip uninstall -y mmcv-lite && pip install mmcv==2.1.0`'
         )
 
     return operator
 
 
 def restore_find_loader() -> None:
-    """Gives back `pkgutil.find_loader`, gone from Python 3.14; `mmcv_full_available()` calls it."""
+    """Restores `pkgutil.find_loader`, gone in Python 3.14; `mmcv_full_available()` calls it."""
     if not hasattr(pkgutil, 'find_loader'):
         pkgutil.find_loader = _find_loader
 
@@ -131,8 +130,8 @@ def _find_loader(name: str):
 def replace_pkg_resources() -> None:
     """Replaces MMEngine's functions that import pkg_resources, which setuptools 82 removed.
 
-    They resolve `_base_ = 'mmseg::...'` and the hub's configs. Other modules hold them by name
-    (`from mmengine.utils import is_installed`), so every loaded module of the family is searched.
+    They resolve `_base_ = 'mmseg::...'` and the hub's configs. Other modules import them by name
+    (`from mmengine.utils import is_installed`), so they are replaced in every loaded mm* module.
     """
     from mmengine.utils import package_utils
 
@@ -149,22 +148,8 @@ def replace_pkg_resources() -> None:
                 setattr(module, name, function)
 
 
-def replace_loaders() -> None:
-    """Makes MMEngine read checkpoints with `checkpoints.load_from_local` and `load_from_url`.
-
-    MMEngine 0.10.7 leaves `weights_only` to torch.load, whose default refuses MMEngine's own
-    checkpoints since torch 2.6, and to torch.hub, whose default runs what a download contains.
-    """
-    from mmengine.runner import CheckpointLoader, checkpoint
-
-    from .checkpoints import load_from_local, load_from_url
-
-    checkpoint.load_url = load_from_url
-    CheckpointLoader.register_scheme('', load_from_local, force=True)
-
-
 def is_installed(package: str) -> bool:
-    """Whether a distribution or a module (other than a namespace) of this name can be found."""
+    """Returns whether a distribution or a module (no namespace) of this name can be found."""
     if _version_of(package) is not None:
         return True
     spec = find_spec(package)
@@ -172,30 +157,30 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """The folder of a module or of a distribution: 'mmsegmentation' gives '.../mmseg'.
+    """Returns the folder of a module or of a distribution: 'mmsegmentation' gives '.../mmseg'.
 
     Raises:
-        PackageNotFoundError: Neither a module nor a distribution has this name.
-        RuntimeError: It is a namespace package, which has no single folder.
+        PackageNotFoundError: If neither a module nor a distribution has this name.
+        RuntimeError: If it is a namespace package, which has no single folder.
     """
     spec = find_spec(package) or find_spec(package2module(package))
     if spec is None:
         raise PackageNotFoundError(package)
     if spec.origin is None:
-        raise RuntimeError(f'{package} is a namespace package, which has no single folder.')
+        raise RuntimeError(f'{package} is a namespace package, which has no single folder')
     return os.path.dirname(spec.origin)
 
 
 def package2module(package: str) -> str:
-    """The first module a distribution installs: 'mmsegmentation' gives 'mmseg'.
+    """Returns the first module that a distribution installs: 'mmsegmentation' gives 'mmseg'.
 
     Raises:
-        PackageNotFoundError: No distribution has this name.
-        ValueError: It does not say which modules it installs.
+        PackageNotFoundError: If no distribution has this name.
+        ValueError: If the distribution does not list its modules.
     """
     top_level = distribution(package).read_text('top_level.txt')
     if not top_level:
-        raise ValueError(f'can not infer the module name of {package}')
+        raise ValueError(f'{package} lists no modules in top_level.txt, expected at least one')
     return top_level.split('\n')[0]
 
 

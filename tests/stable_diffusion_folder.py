@@ -1,4 +1,4 @@
-"""Fixtures: tiny folders in Stable Diffusion's layout, and in that of the released DiffDIS."""
+"""Fixtures: tiny folders in Stable Diffusion's layout, and faults of their weights."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ VAE = 'vae/diffusion_pytorch_model.safetensors'
 
 
 def tiny_unet() -> UNet2DConditionModel:
-    """Stable Diffusion 2's U-Net, of 4 channels in, with weights drawn at random."""
+    """Returns a tiny U-Net of Stable Diffusion 2, with 4 input channels and random weights."""
     return UNet2DConditionModel(
         in_channels=4,
         out_channels=4,
@@ -34,7 +34,7 @@ def tiny_unet() -> UNet2DConditionModel:
 
 
 def tiny_vae() -> AutoencoderKL:
-    """Stable Diffusion's VAE, with weights drawn at random."""
+    """Returns a tiny VAE of Stable Diffusion with random weights."""
     return AutoencoderKL(
         block_out_channels=(16, 32, 32, 32),
         down_block_types=['DownEncoderBlock2D'] * 4,
@@ -46,7 +46,7 @@ def tiny_vae() -> AutoencoderKL:
 
 
 def write_text_encoder(root: Path) -> None:
-    """CLIP's text encoder of 48 channels, and a tokenizer of the letter a."""
+    """Writes a CLIP text encoder of 48 channels, and a tokenizer that knows the letter a."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     config = CLIPTextConfig(
@@ -84,54 +84,54 @@ def _stable_diffusion(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def stable_diffusion(_stable_diffusion, tmp_path) -> Path:
-    """A folder like SD-Turbo's, for the test alone."""
+    """A folder like SD-Turbo's, which the test may change."""
     return Path(shutil.copytree(_stable_diffusion, tmp_path / 'sd-turbo'))
 
 
 @pytest.fixture
 def predict_v(stable_diffusion) -> Path:
-    """A folder like that of SD 2.1 for 768 pixels."""
+    """A folder like SD 2.1's for 768 pixels, which predicts v."""
     scheduler = DDIMScheduler(**BETAS, prediction_type='v_prediction')
     scheduler.save_pretrained(stable_diffusion / 'scheduler')
     return stable_diffusion
 
 
 def edit_json(path: Path, **changes) -> None:
-    """Changes entries of a JSON file; None takes one out."""
+    """Changes entries of a JSON file; `None` removes one."""
     content = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
 
 def edit_weights(path: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
-    """Rewrites a safetensors file after `change` worked on its weights."""
+    """Rewrites a safetensors file after `change` was applied to its weights."""
     weights = load_file(path)
     change(weights)
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
 
 
-def add_one(weights: dict[str, Tensor]) -> None:
-    """A weight too many."""
+def add_weight(weights: dict[str, Tensor]) -> None:
+    """Adds an unknown weight."""
     weights['down_blocks.9.extra.weight'] = torch.zeros(2)
 
 
-def take_one(weights: dict[str, Tensor]) -> None:
-    """A weight too few, of the U-Net or the VAE."""
+def remove_weight(weights: dict[str, Tensor]) -> None:
+    """Removes a weight of the U-Net or the VAE."""
     del weights['conv_out.bias' if 'conv_out.bias' in weights else 'decoder.conv_out.bias']
 
 
-def transpose_one(weights: dict[str, Tensor]) -> None:
-    """A weight transposed, of the U-Net or the VAE."""
+def transpose_weight(weights: dict[str, Tensor]) -> None:
+    """Transposes a weight of the U-Net or the VAE."""
     unet, vae = 'time_embedding.linear_1.weight', 'decoder.conv_out.weight'
     name = unet if unet in weights else vae
     weights[name] = weights[name].transpose(0, 1)
 
 
-# what is done to a file of weights -> what the error says of it, in the U-Net and in the VAE
+# fault -> change of the weights, part of the message for the U-Net, the same for the VAE
 FAULTS = {
-    'extra': (add_one, *['1 unexpected: down_blocks.9.extra.weight'] * 2),
-    'missing': (take_one, '1 missing: conv_out.bias', '1 missing: decoder.conv_out.bias'),
+    'extra': (add_weight, *['1 unexpected: down_blocks.9.extra.weight'] * 2),
+    'missing': (remove_weight, '1 missing: conv_out.bias', '1 missing: decoder.conv_out.bias'),
     'transposed': (
-        transpose_one,
+        transpose_weight,
         '1 misshapen: time_embedding.linear_1.weight (got [32, 128], expected [128, 32])',
         '1 misshapen: decoder.conv_out.weight (got [16, 3, 3, 3], expected [3, 16, 3, 3])',
     ),

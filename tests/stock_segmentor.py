@@ -1,4 +1,4 @@
-"""Fixtures: a small set of pictures, and a small stock segmentor to train and test on it."""
+"""Fixtures: a small set of images, and a small stock segmentor to train and test on it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,10 @@ from PIL import Image
 
 @pytest.fixture(scope='session')
 def draw_pair() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """Draws (image uint8 RGB [H, W, 3], soft mask uint8 [H, W]): a bright ring on a dark ground."""
+    """Returns a function that draws a bright ring on a dark ground.
+
+    It returns an image, uint8 RGB [H, W, 3], and its soft mask, uint8 [H, W].
+    """
 
     def draw(seed: int = 0, height: int = 40, width: int = 56) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -30,7 +33,7 @@ def draw_pair() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope='session')
 def write_set(draw_pair: Callable) -> Callable[..., Path]:
-    """Writes `<root>/<subset>/{im,gt}/<stem>.{jpg,png}` and returns root."""
+    """Returns a function that writes `root/subset/{im,gt}/stem.{jpg,png}` and returns root."""
 
     def write(root: Path, subset: str = 'DIS-VD', stems: tuple[str, ...] = ('a', 'b', 'c')) -> Path:
         for folder in ('im', 'gt'):
@@ -128,7 +131,10 @@ randomness = dict(seed=0)
 
 @pytest.fixture
 def stock_config(tmp_path: Path, write_set: Callable) -> Callable[..., Path]:
-    """Writes a set and the config of a small FCN of 1 or 2 output channels; returns its path."""
+    """Returns a function that writes a set and the config of a small FCN, and returns its path.
+
+    The FCN has 1 or 2 output channels.
+    """
 
     def write(channels: int = 2) -> Path:
         root = write_set(tmp_path / 'data', stems=('a', 'b #1', 'c.d'))
@@ -146,7 +152,7 @@ def stock_config(tmp_path: Path, write_set: Callable) -> Callable[..., Path]:
 
 @pytest.fixture
 def stock_checkpoint(tmp_path: Path) -> Callable[[Path], Path]:
-    """Saves random weights for a config; returns their path."""
+    """Returns a function that saves random weights for a config and returns their path."""
 
     def save(config: Path) -> Path:
         torch.manual_seed(0)

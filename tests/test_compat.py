@@ -1,4 +1,4 @@
-"""Each patch, in a process of its own where it has to be applied from scratch."""
+"""Compatibility patches; in a separate process where they have to be applied from scratch."""
 
 import os
 import pkgutil
@@ -30,7 +30,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_a_bare_stack_works_after_import_whatever_was_imported_before():
+def test_stack_works_after_import_even_if_it_was_imported_before():
     result = run_python(
         """
         import mmcv, mmengine.config, mmengine.hub, mmengine.runner, mmseg.registry  # before
@@ -46,14 +46,14 @@ def test_a_bare_stack_works_after_import_whatever_was_imported_before():
         assert config.model.type == 'EncoderDecoder'
         model = revert_sync_batchnorm(torch.nn.Sequential(torch.nn.SyncBatchNorm(2)))
         assert not isinstance(model[0], torch.nn.SyncBatchNorm)
-        print('all well')
+        print('done')
         """
     )
-    assert result.stdout.strip() == 'all well', result.stderr
+    assert result.stdout.strip() == 'done', result.stderr
 
 
-def test_config_imports_the_package_midway(tmp_path):
-    """`custom_imports` is the first that the process hears of mmdiffdis."""
+@pytest.mark.slow
+def test_patches_are_applied_by_custom_imports_of_a_config(tmp_path):
     first, second = tmp_path / 'first.py', tmp_path / 'second.py'
     first.write_text("custom_imports = dict(imports=['mmdiffdis'])\n")
     second.write_text("_base_ = 'mmseg::_base_/schedules/schedule_20k.py'\n")
@@ -63,18 +63,17 @@ def test_config_imports_the_package_midway(tmp_path):
         Config.fromfile({str(first)!r})
         assert Config.fromfile({str(second)!r}).train_cfg.max_iters == 20000
         import mmseg.models
-        print('all well')
+        print('done')
         """
     )
-    assert result.stdout.strip() == 'all well', result.stderr
+    assert result.stdout.strip() == 'done', result.stderr
 
 
-def test_switch_leaves_everything_as_it_is(monkeypatch):
+def test_switch_turns_the_patches_off(monkeypatch):
     def fail():
         raise AssertionError('a patch was applied')
 
-    patches = ('stub_mmcv_ext', 'restore_find_loader', 'replace_pkg_resources')
-    for patch in (*patches, 'replace_loaders'):
+    for patch in ('stub_mmcv_ext', 'restore_find_loader', 'replace_pkg_resources'):
         monkeypatch.setattr(_compat, patch, fail)
     monkeypatch.setenv('MMDIFFDIS_NO_COMPAT', '1')
     _compat.apply()
@@ -83,22 +82,43 @@ def test_switch_leaves_everything_as_it_is(monkeypatch):
         _compat.apply()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(HAS_OPERATORS, reason='the full mmcv is installed')
 def test_stack_is_broken_with_the_switch():
-    """Or else the patches would not be needed, and should go."""
+    """Shows that the patches are still needed."""
+    result = run_python('import mmdiffdis', MMDIFFDIS_NO_COMPAT='1')
+    assert "No module named 'mmcv._ext'" in result.stderr
+
+
+def test_safe_loader_stays_with_the_switch(tmp_path):
     result = run_python(
-        """
-        from mmengine.runner import CheckpointLoader
-        stock = CheckpointLoader._schemes['']
-        from mmdiffdis._compat import apply
-        apply()
-        assert CheckpointLoader._schemes[''] is stock
-        print('stock loader')
-        import mmseg.models
+        f"""
+        import os, pkgutil, sys, types
+        import torch
+        from importlib.machinery import ModuleSpec
+        from mmengine.runner import CheckpointLoader, checkpoint
+
+        class Evil:
+            def __reduce__(self):
+                return os.mkdir, ({str(tmp_path / 'marker')!r},)
+
+        stub = types.ModuleType('mmcv._ext')  # the stack has to work without the patches
+        stub.__spec__, stub.__getattr__ = ModuleSpec('mmcv._ext', None), lambda operator: None
+        sys.modules.setdefault('mmcv._ext', stub)
+        pkgutil.find_loader = lambda name: None
+        import mmdiffdis
+
+        assert checkpoint.load_url is mmdiffdis.checkpoints.load_from_url
+        torch.save(Evil(), {str(tmp_path / 'evil.pth')!r})
+        try:
+            CheckpointLoader.load_checkpoint({str(tmp_path / 'evil.pth')!r}, 'cpu')
+        except mmdiffdis.checkpoints.CheckpointError as error:
+            print(error)
         """,
         MMDIFFDIS_NO_COMPAT='1',
     )
-    assert "No module named 'mmcv._ext'" in result.stderr
+    assert 'evil.pth was not loaded: it refers to `posix.mkdir`' in result.stdout, result.stderr
+    assert not (tmp_path / 'marker').exists()
 
 
 def test_applying_again_changes_nothing():
@@ -120,7 +140,7 @@ def test_applying_again_changes_nothing():
 
 
 @pytest.mark.skipif(HAS_OPERATORS, reason='the full mmcv is installed')
-def test_stub_operator_says_what_it_needs():
+def test_stub_operator_names_the_package_that_has_it():
     import torch
     from mmcv.ops import sigmoid_focal_loss
 
@@ -138,7 +158,7 @@ def test_full_mmcv_is_not_stubbed():
     assert sys.modules['mmcv._ext'].__doc__ != _compat.STUB_DOC
 
 
-def test_stub_is_not_made_where_the_operators_import(monkeypatch):
+def test_operators_that_can_be_imported_are_not_stubbed(monkeypatch):
     operators = types.ModuleType('mmcv._ext')
     monkeypatch.setitem(sys.modules, 'mmcv._ext', operators)
     _compat.stub_mmcv_ext()
@@ -157,7 +177,7 @@ def test_operators_that_do_not_load_are_stubbed_with_a_warning(monkeypatch):
         sys.modules['mmcv._ext'].nms()
 
 
-def test_find_loader_comes_back_where_it_is_missing(monkeypatch):
+def test_missing_find_loader_is_restored(monkeypatch):
     monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
     _compat.restore_find_loader()
     assert pkgutil.find_loader('json').name == 'json'
@@ -165,7 +185,7 @@ def test_find_loader_comes_back_where_it_is_missing(monkeypatch):
     monkeypatch.undo()
 
 
-def test_find_loader_is_left_alone_where_it_is(monkeypatch):
+def test_existing_find_loader_is_kept(monkeypatch):
     original = object()
     monkeypatch.setattr(pkgutil, 'find_loader', original, raising=False)
     _compat.restore_find_loader()
@@ -173,7 +193,7 @@ def test_find_loader_is_left_alone_where_it_is(monkeypatch):
 
 
 def fake_mmengine(monkeypatch, uses_pkg_resources: bool) -> types.ModuleType:
-    """A `package_utils` as MMEngine's, and a module that has imported a function of it by name."""
+    """Replaces MMEngine's `package_utils`; returns a module that imported a function of it."""
     package_utils = types.ModuleType('mmengine.utils.package_utils')
     line = 'import pkg_resources' if uses_pkg_resources else 'pass'
     for name in ('is_installed', 'get_installed_path', 'package2module'):
@@ -204,7 +224,7 @@ def test_pkg_resources_is_replaced_only_where_it_is_used_and_missing(
     assert user.is_installed is (_compat.is_installed if replaced else original)
 
 
-def test_package_functions_give_what_pkg_resources_gave():
+def test_package_functions_find_distributions_and_modules():
     import mmseg
 
     folder = os.path.dirname(mmseg.__file__)
@@ -238,7 +258,7 @@ def test_missing_package_is_named_with_the_command(monkeypatch, module, command)
     monkeypatch.setattr(_compat, 'find_spec', lambda name: None if name == module else found(name))
     with pytest.raises(ImportError) as caught:
         _compat.check_environment()
-    assert str(caught.value) == (f'mmdiffdis needs {module}, which is not installed: `{command}`.')
+    assert str(caught.value) == (f'mmdiffdis needs {module}, which is not installed: `{command}`')
 
 
 def test_old_mmengine_is_named(monkeypatch):
@@ -268,12 +288,11 @@ def test_mmcv_that_mmseg_refuses_is_named(monkeypatch):
     assert str(caught.value) == (
         f'mmsegmentation {metadata.version("mmsegmentation")} does not accept mmcv 2.2.0 with '
         f'mmengine {metadata.version("mmengine")}: '
-        '`pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0`.'
+        '`pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0`'
     )
 
 
-def test_importing_the_package_without_mmcv_says_so(tmp_path):
-    """The message has to get out before anything else fails for the same reason."""
+def test_importing_the_package_without_mmcv_gives_the_command():
     result = run_python(
         """
         import sys
@@ -290,5 +309,5 @@ def test_importing_the_package_without_mmcv_says_so(tmp_path):
     )
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1] == (
-        'ImportError: mmdiffdis needs mmcv, which is not installed: `pip install mmcv-lite==2.1.0`.'
+        'ImportError: mmdiffdis needs mmcv, which is not installed: `pip install mmcv-lite==2.1.0`'
     )

@@ -17,7 +17,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mmdiffdis.apis.configs import load_config
-from mmdiffdis.checkpoints import misfits_named
+from mmdiffdis.checkpoints import explain_misfits
 from mmdiffdis.cli import RUN_ERRORS, add_config_arguments, one_line_errors
 from mmdiffdis.engine.launcher import leave_process_group, set_launcher
 from mmdiffdis.utils.environment import versions
@@ -68,7 +68,7 @@ def load_strictly(runner: Runner, checkpoint: str) -> None:
     Raises:
         CheckpointError: Keys are missing or unexpected, or shapes differ; they are named.
     """
-    with misfits_named(checkpoint):
+    with explain_misfits(checkpoint):
         Runner.load_checkpoint(runner, checkpoint, strict=True)
 
 

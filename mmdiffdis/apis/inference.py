@@ -19,7 +19,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from ..checkpoints import misfits_named
+from ..checkpoints import explain_misfits
 from ..images.panels import cutout
 from ..structures import foreground_probability
 from ..utils.files import stem_of
@@ -145,7 +145,7 @@ class DISInferencer:
         if checkpoint is None:
             self.model.init_weights()
         else:
-            with misfits_named(checkpoint):
+            with explain_misfits(checkpoint):
                 load_checkpoint(self.model, str(checkpoint), map_location='cpu', strict=True)
         self.model.to(self.device).eval()
         self._tf32 = tf32

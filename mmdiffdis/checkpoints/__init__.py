@@ -1,12 +1,12 @@
-"""Checkpoints: reading them without running what is in them, and writing weights as safetensors."""
+"""Checkpoints: reading without executing, names of published weights, writing of safetensors."""
 
 from .loading import (
     CheckpointError,
+    explain_misfits,
     is_whole,
     load_from_local,
     load_from_mmdiffdis,
     load_from_url,
-    misfits_named,
     save_weights,
 )
 from .lora import merge_lora
@@ -15,11 +15,11 @@ from .stable_diffusion import StableDiffusionInit
 __all__ = [
     'CheckpointError',
     'StableDiffusionInit',
+    'explain_misfits',
     'is_whole',
     'load_from_local',
     'load_from_mmdiffdis',
     'load_from_url',
     'merge_lora',
-    'misfits_named',
     'save_weights',
 ]

@@ -1,7 +1,6 @@
-"""From the weights of Stable Diffusion, or of the released DiffDIS, to those of our models.
+"""Pure functions from the weights of Stable Diffusion or of the released DiffDIS to our models'.
 
-Pure functions, from state dicts in diffusers' names to one in ours. Whatever is unknown, missing or
-of another shape raises a `CheckpointError` that names it as the file does.
+Unknown, missing and misshapen weights raise a `CheckpointError` that names them as the file does.
 """
 
 import re
@@ -10,14 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
-from .key_table import to_published
 from .loading import CheckpointError
+from .published import PublishedNames
 
 Weights = dict[str, Tensor]
 
-# What DiffDIS adds to Stable Diffusion's U-Net and starts afresh: BDE and SWCI.
+# Parts that DiffDIS adds to Stable Diffusion's U-Net and trains from scratch: BDE and SWCI.
 FRESH = ('class_embedding.', 'rgb_conv.', 'rgb_proj.', 'rgb_proj1.')
-# What it adds and starts as a copy: mutual attention and its norm.
+# Parts that DiffDIS adds and that start as a copy: mutual attention and its norm.
 _TRANSFORMER = 'mid_block.attentions.0.transformer_blocks.0.'
 COPIED = {
     f'{_TRANSFORMER}attn3.': f'{_TRANSFORMER}attn1.',
@@ -25,39 +24,39 @@ COPIED = {
 }
 MID_BLOCK = 'mid_block.'
 
-# No key of a U-Net contains one of these words, so a repacked file's embedding of the empty prompt
-# may have any name with one: 'prompt', 'positive', 'text_embedding', 'encoder_hidden_states', ...
+# A repacked file may store the prompt embedding under any name that contains one of these words
+# ('prompt', 'positive', 'text_embedding', 'encoder_hidden_states', ...); no U-Net weight does.
 _PROMPT_WORDS = ('prompt', 'positive', 'text', 'encoder_hidden_states')
 
-# Of diffusers before 0.12, in whose names Stable Diffusion's VAE was published.
+# Names of diffusers before 0.12, with which Stable Diffusion's VAE was published.
 _OLD_ATTENTION = {'query': 'to_q', 'key': 'to_k', 'value': 'to_v', 'proj_attn': 'to_out.0'}
 
 
 def find_prompt(weights: Mapping[str, Tensor], source: str) -> str | None:
-    """The name of the empty prompt's embedding among a repacked file's weights, if it is there.
+    """Returns the name of the empty prompt's embedding in a repacked file; `None` without one.
 
     Raises:
-        CheckpointError: Several have a name like an embedding's.
+        CheckpointError: If several names could be the embedding's.
     """
     names = [name for name in weights if any(word in name.lower() for word in _PROMPT_WORDS)]
     if len(names) > 1:
         raise CheckpointError(
             f'{source} has {len(names)} tensors that could be the embedding of the empty prompt: '
-            f'{_some(names)}; expected at most one.'
+            f'{_abbreviate(names)}; expected at most one'
         )
     return names[0] if names else None
 
 
 def to_prompt(embedding: Tensor, expected: Tensor, source: str) -> Tensor:
-    """The embedding [L, D] or [1, L, D] of the empty prompt as the model's buffer [1, L, D].
+    """Returns the embedding of the empty prompt as the model's buffer [1, L, D].
 
     Args:
-        embedding: What was found.
+        embedding: [L, D] or [1, L, D].
         expected: The model's buffer.
-        source: Where it was found.
+        source: File or folder of the embedding, for the message.
 
     Raises:
-        CheckpointError: Another L or D than the model's.
+        CheckpointError: If L or D is not the model's.
     """
     prompt = embedding[None] if embedding.ndim == 2 else embedding
     if prompt.shape == expected.shape:
@@ -70,11 +69,11 @@ def to_prompt(embedding: Tensor, expected: Tensor, source: str) -> Tensor:
         message += (
             f'; for {prompt.shape[1]} tokens: --cfg-options model.prompt_tokens={prompt.shape[1]}'
         )
-    raise CheckpointError(f'{message}.')
+    raise CheckpointError(message)
 
 
 def strip_prefix(weights: Mapping[str, Tensor]) -> Weights:
-    """The U-Net's weights without what stands before all their names, such as 'unet.'."""
+    """Returns the U-Net's weights without a common prefix of their names, such as 'unet.'."""
     ends = sorted((name for name in weights if name.endswith('.conv_in.weight')), key=len)
     if 'conv_in.weight' in weights or not ends:
         return dict(weights)
@@ -83,9 +82,9 @@ def strip_prefix(weights: Mapping[str, Tensor]) -> Weights:
 
 
 def modernise_vae(weights: Mapping[str, Tensor]) -> Weights:
-    """The VAE's weights with its attention named, and shaped, as diffusers does today.
+    """Returns the VAE's weights with the names and shapes of attention in today's diffusers.
 
-    Before, the projections had other names, and were 1x1 convolutions or linear.
+    Older files name the projections differently and may store them as 1x1 convolutions.
     """
     modern = {}
     for name, tensor in weights.items():
@@ -99,107 +98,102 @@ def modernise_vae(weights: Mapping[str, Tensor]) -> Weights:
 
 
 def grow_unet(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> Weights:
-    """Stable Diffusion's U-Net as the beginning of DiffDIS's, without what starts afresh.
+    """Extends Stable Diffusion's U-Net to DiffDIS's, except for the parts in `FRESH`.
 
-    conv_in sees image and noisy latent, both through the weights for one, halved, so that what it
-    puts out keeps its size; mutual attention is a copy of the self-attention.
+    conv_in takes the image latent beside the noisy latent: its weights are repeated for both and
+    halved, which keeps the size of its outputs. Mutual attention is a copy of self-attention.
 
     Args:
-        weights: The U-Net's.
-        shapes: diffusers' name -> shape of what the model has.
+        weights: The U-Net's, in diffusers' names.
+        shapes: diffusers' name -> shape in the model.
     """
     grown = dict(weights)
-    first = weights.get('conv_in.weight')
-    if first is not None and shapes['conv_in.weight'][1] == 2 * first.shape[1]:
-        grown['conv_in.weight'] = first.float().repeat(1, 2, 1, 1) / 2
-    for new, old in COPIED.items():
+    conv_in = weights.get('conv_in.weight')
+    if conv_in is not None and shapes['conv_in.weight'][1] == 2 * conv_in.shape[1]:
+        grown['conv_in.weight'] = conv_in.float().repeat(1, 2, 1, 1) / 2
+    for copy, original in COPIED.items():
         for name in shapes:
-            origin = old + name.removeprefix(new)
-            if name.startswith(new) and name not in weights and origin in weights:
-                grown[name] = weights[origin]
+            source = original + name.removeprefix(copy)
+            if name.startswith(copy) and name not in weights and source in weights:
+                grown[name] = weights[source]
     return grown
 
 
-def theirs_to_ours(state: Mapping[str, Tensor], prefixes: dict[str, str]) -> dict[str, str]:
-    """diffusers' name -> ours of every weight that one of our models has.
-
-    Args:
-        state: The model's state dict.
-        prefixes: `UNET_PREFIXES` or `VAE_PREFIXES`.
-    """
-    return {theirs: ours for ours, theirs in to_published(state, prefixes).items()}
-
-
-def rename(
+def rename_strictly(
     weights: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
-    prefixes: dict[str, str],
+    names: PublishedNames,
     source: str,
     fresh: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
 ) -> Weights:
-    """The weights under our names.
+    """Returns published weights under our names, if they are exactly those of a model.
 
     Args:
-        weights: In diffusers' names.
-        state: The model's state dict, on any device, for its names, shapes and integer types.
-        prefixes: `UNET_PREFIXES` or `VAE_PREFIXES`.
-        source: Where they come from.
-        fresh: Beginnings of the names that may be missing.
-        unused: Beginnings of the names that the model need not have.
+        weights: In published names.
+        state: The model's state dict, on any device, for its names, shapes and integer types. Names
+            without a row in `names` are ignored.
+        names: Table such as `UNET_NAMES`.
+        source: File or folder of the weights, for the message.
+        fresh: Beginnings of published names that may be missing.
+        unused: Beginnings of published names that the model may lack.
 
     Raises:
-        CheckpointError: Names or shapes are not exactly the model's.
+        CheckpointError: If names or shapes are not exactly the model's.
     """
-    names = theirs_to_ours(state, prefixes)
-    shapes = {theirs: list(state[ours].shape) for theirs, ours in names.items()}
-    unexpected = [n for n in weights if n not in shapes and not n.startswith(unused)]
-    missing = [n for n in shapes if n not in weights and not n.startswith(fresh)]
+    expected = names.to_published(state)
+    unexpected = [n for n in weights if n not in expected and not n.startswith(unused)]
+    missing = [n for n in expected if n not in weights and not n.startswith(fresh)]
     misshapen = [
-        f'{n} (got {list(weights[n].shape)}, expected {shape})'
-        for n, shape in shapes.items()
-        if n in weights and list(weights[n].shape) != shape
+        f'{n} (got {list(weights[n].shape)}, expected {list(tensor.shape)})'
+        for n, tensor in expected.items()
+        if n in weights and weights[n].shape != tensor.shape
     ]
-    kinds = dict(unexpected=unexpected, missing=missing, misshapen=misshapen)
-    if any(kinds.values()):
-        found = '; '.join(f'{len(of)} {kind}: {_some(of)}' for kind, of in kinds.items() if of)
-        raise CheckpointError(f'{source} does not fit the model of the config: {found}.')
-    renamed = {}
-    for theirs, tensor in weights.items():
-        if theirs in names:
-            like = state[names[theirs]]
-            # counters of a file that was cast as a whole
-            tensor = tensor if like.is_floating_point() else tensor.to(like.dtype)
-            renamed[names[theirs]] = tensor
-    return renamed
+    misfits = dict(unexpected=unexpected, missing=missing, misshapen=misshapen)
+    if any(misfits.values()):
+        found = [f'{len(n)} {kind}: {_abbreviate(n)}' for kind, n in misfits.items() if n]
+        raise CheckpointError(f'{source} does not fit the model of the config: {"; ".join(found)}')
+    # A file that was cast as a whole has counters of a floating-point type.
+    used = {
+        name: tensor if expected[name].is_floating_point() else tensor.to(expected[name].dtype)
+        for name, tensor in weights.items()
+        if name in expected
+    }
+    return names.to_ours(used)
 
 
 def check_settings(
-    given: Mapping[str, Any], expected: Mapping[str, tuple[Any, str]], source: str
+    settings: Mapping[str, Any], expected: Mapping[str, tuple[Any, str]], source: str
 ) -> None:
-    """Returns if the settings that shapes do not show are the model's.
+    """Raises CheckpointError unless the settings that shapes do not show are the model's.
 
     Args:
-        given: Of the weights' origin; what it leaves out is not checked.
-        expected: Name -> the model's value, and the option that sets it ('' if none does).
-        source: Where the settings were read.
+        settings: Read beside the weights; settings that it lacks are not checked.
+        expected: Name -> the model's value, and the config option that sets it ('' without one).
+        source: File of the settings, for the message.
 
     Raises:
-        CheckpointError: One differs; the message says how to change the model's.
+        CheckpointError: If a setting differs; the message gives the options that change the model.
     """
-    differing = [name for name in expected if name in given and given[name] != expected[name][0]]
+    differing = {
+        name: (settings[name], value, option)
+        for name, (value, option) in expected.items()
+        if name in settings and settings[name] != value
+    }
     if not differing:
         return
-    found = ', '.join(f'{n}={given[n]!r} (the model: {expected[n][0]!r})' for n in differing)
+    found = ', '.join(
+        f'{name}={got!r} (the model: {value!r})' for name, (got, value, _) in differing.items()
+    )
     options = [
-        f'{expected[n][1]}={str(given[n]).replace(" ", "")}' for n in differing if expected[n][1]
+        f'{option}={str(got).replace(" ", "")}' for got, _, option in differing.values() if option
     ]
     way_out = (
         f'; to build the model like that: --cfg-options {" ".join(options)}' if options else ''
     )
-    raise CheckpointError(f'{source} says {found}{way_out}.')
+    raise CheckpointError(f'{source} says {found}{way_out}')
 
 
-def _some(names: Sequence[str], number: int = 4) -> str:
+def _abbreviate(names: Sequence[str], number: int = 4) -> str:
     more = f' and {len(names) - number} more' if len(names) > number else ''
     return ', '.join(names[:number]) + more

@@ -1,6 +1,6 @@
 """Reads folders in diffusers' layout: unet/, vae/, scheduler/, text_encoder/ and tokenizer/.
 
-Nothing is executed and nothing converted: what comes out are the tensors and settings as written.
+Tensors and settings are returned as written; nothing is executed or converted.
 """
 
 import json
@@ -26,7 +26,7 @@ _INDICES = [
     for variant in ('', '.fp16')
 ]
 _HUB_ID = re.compile(r'[\w-][\w.-]*/[\w-][\w.-]*')
-# Of a repository's many variants, what is read here.
+# The files of a repository that are read here; it has many other variants.
 _HUB_PATTERNS = [
     *(
         f'{component}/{name}'
@@ -46,16 +46,16 @@ _HUB_PATTERNS = [
 
 
 def local_folder(pretrained: str, option: str) -> Path:
-    """The folder of a pretrained Stable Diffusion.
+    """Returns the folder of a pretrained Stable Diffusion.
 
     Args:
-        pretrained: A folder; or the id of a repository of the Hugging Face hub, 'owner/name', of
-            which what is needed is downloaded (or taken from the hub's cache). What begins with
-            '.', '/' or '~' is never taken for an id.
-        option: How it was given, for the messages.
+        pretrained: A folder, or the id of a repository of the Hugging Face hub, 'owner/name', whose
+            needed files are downloaded or taken from the hub's cache. A path that begins with '.',
+            '/' or '~' is never taken for an id.
+        option: Command-line option that sets it, for the messages.
 
     Raises:
-        FileNotFoundError: There is no such folder, and no such repository, or no way to it.
+        FileNotFoundError: If it is neither a folder nor a repository that can be fetched.
     """
     folder = Path(pretrained).expanduser()
     if folder.is_dir():
@@ -70,7 +70,7 @@ def local_folder(pretrained: str, option: str) -> Path:
 
     try:
         return Path(snapshot_download(pretrained, allow_patterns=_HUB_PATTERNS))
-    except Exception as error:  # whatever the client and its transport raise
+    except Exception as error:  # the client and its transport raise many kinds
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FileNotFoundError(
             f'{pretrained} is not a folder, and could not be fetched from the Hugging Face hub '
@@ -79,26 +79,27 @@ def local_folder(pretrained: str, option: str) -> Path:
 
 
 def subfolder(base: Path, name: str) -> Path:
-    """`base/name`.
+    """Returns `base/name`.
 
     Raises:
-        FileNotFoundError: There is no such folder.
+        FileNotFoundError: If there is no such folder.
     """
     if not (base / name).is_dir():
         raise FileNotFoundError(
             f'{base} has no {name}/; expected a folder as diffusers writes it, with unet/, vae/, '
-            'scheduler/, text_encoder/ and tokenizer/.'
+            'scheduler/, text_encoder/ and tokenizer/'
         )
     return base / name
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a file, or of a model's folder as `save_pretrained` writes it, also in shards.
+    """Returns the tensors of a file, or of a model's folder that `save_pretrained` wrote.
 
     Raises:
-        FileNotFoundError: There is no such file or folder, or no weights in it.
-        CheckpointError: A file is damaged, holds more than tensors, or is a pickle that would have
-            to be executed (see `load_from_local`); or a shard is missing.
+        FileNotFoundError: If there is no such file or folder, no weights in it, or a shard is
+            missing.
+        CheckpointError: If a file is damaged, holds more than tensors, or is a pickle that would
+            have to be executed (see `load_from_local`), or if the shards are not complete.
     """
     path = Path(path).expanduser()
     if not path.is_dir():
@@ -109,20 +110,18 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     for name in _INDICES:
         if (path / name).is_file():
             return _read_shards(path / name)
-    raise FileNotFoundError(
-        f'no weights in {path}; expected {_WEIGHTS[0]}, or its index of shards.'
-    )
+    raise FileNotFoundError(f'no weights in {path}; expected {_WEIGHTS[0]}, or its index of shards')
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
     content = load_from_local(str(path), 'cpu')
-    if isinstance(content, Tensor):  # an embedding on its own
+    if isinstance(content, Tensor):  # a file with the prompt embedding alone
         return {'prompt': content}
     content = content.get('state_dict', content) if isinstance(content, Mapping) else {'': content}
     for key, value in content.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(
-                f'{path} holds {type(value).__name__} for {key!r}, expected nothing but tensors.'
+                f'{path} holds {type(value).__name__} for {key!r}, expected nothing but tensors'
             )
     return dict(content)
 
@@ -130,71 +129,71 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 def _read_shards(index: Path) -> dict[str, Tensor]:
     weight_map = read_json(index)['weight_map']
     files = sorted(set(weight_map.values()))
-    if any(Path(name).name != name for name in files):  # it would lead out of the folder
-        raise CheckpointError(f'{index} names files in other folders: {files}.')
+    if any(Path(name).name != name for name in files):  # do not leave the folder
+        raise CheckpointError(f'{index} names files in other folders: {files}')
     weights = {
         key: tensor for name in files for key, tensor in _read_file(index.parent / name).items()
     }
     if set(weights) != set(weight_map):
         differing = sorted(set(weights) ^ set(weight_map))
         raise CheckpointError(
-            f'{index} and its shards do not agree on {len(differing)} keys: {differing[:4]}.'
+            f'{index} and its shards do not agree on {len(differing)} keys: {differing[:4]}'
         )
     return weights
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The contents of a JSON file.
+    """Returns the contents of a JSON file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: It is not JSON.
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If it is not JSON.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'{path} does not exist; diffusers writes it beside the weights.')
+        raise FileNotFoundError(f'{path} does not exist; diffusers writes it beside the weights')
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise CheckpointError(f'{path} is not JSON: {error}.') from error
+        raise CheckpointError(f'{path} is not JSON: {error}') from error
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """A model's `config.json`; empty where only its weights were copied."""
+    """Returns a model's `config.json`; empty if the folder has the weights alone."""
     path = folder / 'config.json'
     return read_json(path) if path.is_file() else {}
 
 
 def read_scheduler(base: Path) -> dict[str, Any]:
-    """Number of timesteps, first and last beta and prediction type of a folder's scheduler.
+    """Returns number of timesteps, first and last beta and prediction type of a folder's scheduler.
 
     Raises:
-        FileNotFoundError: The folder has no scheduler.
-        CheckpointError: Its betas are not scaled-linear, or not said.
+        FileNotFoundError: If the folder has no scheduler.
+        CheckpointError: If its betas are not scaled-linear, or not given.
     """
     path = subfolder(base, 'scheduler') / 'scheduler_config.json'
-    written = read_json(path)
-    facts = {name: written.get(name) for name in ('num_train_timesteps', 'beta_start', 'beta_end')}
-    unlike = {name: written.get(name) for name in ('trained_betas', 'rescale_betas_zero_snr')}
+    config = read_json(path)
+    settings = {key: config.get(key) for key in ('num_train_timesteps', 'beta_start', 'beta_end')}
+    unsupported = {key: config.get(key) for key in ('trained_betas', 'rescale_betas_zero_snr')}
     if (
-        written.get('beta_schedule') != 'scaled_linear'
-        or any(unlike.values())
-        or None in facts.values()
+        config.get('beta_schedule') != 'scaled_linear'
+        or any(unsupported.values())
+        or None in settings.values()
     ):
         raise CheckpointError(
-            f'{path} has beta_schedule={written.get("beta_schedule")!r}, {facts}, {unlike}; '
-            'expected the scaled-linear betas of Stable Diffusion.'
+            f'{path} has beta_schedule={config.get("beta_schedule")!r}, {settings}, {unsupported}; '
+            'expected the scaled-linear betas of Stable Diffusion'
         )
-    # Folders from before there was a choice do not say; diffusers reads them like this, too.
-    return {**facts, 'prediction_type': written.get('prediction_type', 'epsilon')}
+    # diffusers' default, for folders that are older than the setting
+    return {**settings, 'prediction_type': config.get('prediction_type', 'epsilon')}
 
 
 def empty_prompt(base: Path) -> Tensor:
-    """The embedding of the empty prompt, not padded: beginning and end of the text, [1, 2, D].
+    """Returns the embedding [1, 2, D] of the empty prompt: beginning and end token, not padded.
 
     Raises:
-        FileNotFoundError: The folder has no text encoder or no tokenizer.
-        ImportError: transformers is not installed.
-        CheckpointError: The tokenizer makes other than two tokens of an empty text.
+        FileNotFoundError: If the folder has no text encoder or no tokenizer.
+        ImportError: If transformers is not installed.
+        CheckpointError: If the tokenizer does not turn an empty text into two tokens.
     """
     encoder, tokenizer = subfolder(base, 'text_encoder'), subfolder(base, 'tokenizer')
     try:
@@ -202,13 +201,13 @@ def empty_prompt(base: Path) -> Tensor:
     except ImportError as error:
         raise ImportError(
             'transformers is needed once, for the embedding of the empty prompt: '
-            "`pip install 'mmdiffdis[convert]'`; or give the embedding itself, as a file."
+            "`pip install 'mmdiffdis[convert]'`; or pass a file with the embedding"
         ) from error
     tokens = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)('').input_ids
     if len(tokens) != 2:
         raise CheckpointError(
             f'{tokenizer} turns the empty prompt into the tokens {tokens}, expected two: '
-            'beginning and end.'
+            'beginning and end'
         )
     model = CLIPTextModel.from_pretrained(encoder, local_files_only=True).float().eval()
     with torch.no_grad():

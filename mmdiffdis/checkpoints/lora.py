@@ -1,4 +1,4 @@
-"""From weights with low-rank adapters beside them to weights alone."""
+"""Merging of LoRA adapters into the weights that they adapt."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,12 @@ _BASE, _DOWN, _UP = '.base_layer', '.lora_A.default.weight', '.lora_B.default.we
 
 
 def merge_lora(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """W + scaling * B A in the place of W, A and B; weights without adapters stay as they are.
+    """Returns weights with adapters merged: W + scaling * B A in the place of W, A and B.
 
     Args:
-        weights: state dict of a model that `models.adaptation.add_lora` was applied to, or of one
-            without adapters. A is [r, in] or [r, in, k, k], B [out, r] or [out, r, 1, 1].
+        weights: State dict of a model that `models.diffdis.adaptation.add_lora` was applied to. A
+            is [r, in] or [r, in, k, k], B is [out, r] or [out, r, 1, 1]. Weights without adapters
+            are returned as they are.
     """
     merged = {
         name.replace(_BASE, ''): tensor

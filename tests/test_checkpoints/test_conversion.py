@@ -1,4 +1,4 @@
-"""The pure functions of the conversion, at full size where that costs nothing: shapes alone."""
+"""The pure functions of the conversion, at full size on the meta device: names and shapes alone."""
 
 import re
 
@@ -10,8 +10,8 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.checkpoints.conversion import find_prompt, rename, strip_prefix
-from mmdiffdis.checkpoints.key_table import UNET_PREFIXES
+from mmdiffdis.checkpoints.conversion import find_prompt, rename_strictly, strip_prefix
+from mmdiffdis.checkpoints.diffusers_names import UNET_NAMES
 
 FULL_SIZE = 'configs/diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
 TIME = 'time_embedding.linear_1.weight'
@@ -33,7 +33,7 @@ def released():
 
 
 def test_released_checkpoint_gives_backbone_and_neck(state, released):
-    renamed = rename(released, state, UNET_PREFIXES, 'it')
+    renamed = rename_strictly(released, state, UNET_NAMES, 'file')
     expected = {n: t for n, t in state.items() if n.startswith(('backbone.', 'neck.'))}
     assert {n: t.shape for n, t in renamed.items()} == {n: t.shape for n, t in expected.items()}
     counters = [n for n in expected if n.endswith('num_batches_tracked')]
@@ -47,37 +47,37 @@ def test_misfits_are_counted_and_the_first_are_named(state, released):
     del released['conv_out.bias']
     released[TIME] = released[TIME].T
     message = (
-        'it does not fit the model of the config: '
+        'file does not fit the model of the config: '
         '6 unexpected: extra.0, extra.1, extra.2, extra.3 and 2 more; 1 missing: conv_out.bias; '
-        f'1 misshapen: {TIME} (got [320, 1280], expected [1280, 320]).'
+        f'1 misshapen: {TIME} (got [320, 1280], expected [1280, 320])'
     )
-    with pytest.raises(CheckpointError, match=re.escape(message)):
-        rename(released, state, UNET_PREFIXES, 'it')
+    with pytest.raises(CheckpointError, match=f'^{re.escape(message)}$'):
+        rename_strictly(released, state, UNET_NAMES, 'file')
 
 
-def test_names_that_may_be_missing_or_unused(state, released):
+def test_fresh_names_may_be_missing_and_unused_names_unknown(state, released):
     del released['rgb_proj.0.weight']
     released['other.weight'] = torch.empty(1)
     choices = dict(fresh=('rgb_proj.',), unused=('other.',))
-    renamed = rename(released, state, UNET_PREFIXES, 'it', **choices)
+    renamed = rename_strictly(released, state, UNET_NAMES, 'file', **choices)
     assert len(renamed) == len(released) - 1
 
 
 def test_no_weight_is_taken_for_the_prompt(released):
-    assert find_prompt(released, 'it') is None
-    assert find_prompt({f'model.{name}': tensor for name, tensor in released.items()}, 'it') is None
+    assert find_prompt(released, 'file') is None
+    assert find_prompt({f'model.{name}': t for name, t in released.items()}, 'file') is None
 
 
 @pytest.mark.parametrize(
     'name', ['positive', 'prompt', 'text_embedding', 'unet.encoder_hidden_states', 'Prompt_Embeds']
 )
 def test_prompt_is_found_under_various_names(released, name):
-    assert find_prompt({**released, name: torch.empty(1)}, 'it') == name
+    assert find_prompt({**released, name: torch.empty(1)}, 'file') == name
 
 
 def test_two_prompts_are_one_too_many():
-    with pytest.raises(CheckpointError, match='it has 2 tensors that could be .*: prompt, text;'):
-        find_prompt(dict(prompt=torch.empty(1), text=torch.empty(1)), 'it')
+    with pytest.raises(CheckpointError, match='file has 2 tensors that could be .*: prompt, text;'):
+        find_prompt(dict(prompt=torch.empty(1), text=torch.empty(1)), 'file')
 
 
 @pytest.mark.parametrize('prefix', ['', 'unet.', 'module.unet.'])

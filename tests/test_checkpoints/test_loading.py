@@ -1,4 +1,4 @@
-"""Loading never executes what is in a file, and takes everything that MMEngine itself writes."""
+"""Loading never executes the contents of a file, and reads everything that MMEngine writes."""
 
 import io
 import os
@@ -16,8 +16,7 @@ from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
-from mmdiffdis import checkpoints
-from mmdiffdis.checkpoints import CheckpointError, loading, save_weights
+from mmdiffdis.checkpoints import CheckpointError, explain_misfits, loading, save_weights
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def assert_same(state_dict, expected):
         torch.testing.assert_close(state_dict[key], tensor, rtol=0, atol=0)
 
 
-# --- what has to be read ---------------------------------------------------------------------
+# --- files that have to be read --------------------------------------------------------------
 
 
 @pytest.mark.parametrize('zipped', [True, False])
@@ -88,10 +87,10 @@ def test_file_of_either_numpy_is_read(tmp_path, core):
     path = tmp_path / 'array.pth'
     torch.save({'array': np.arange(3), 'number': np.float32(2)}, path)
     original = path.read_bytes()
-    own = 'numpy._core' if b'numpy._core.multiarray' in original else 'numpy.core'
+    installed = 'numpy._core' if b'numpy._core.multiarray' in original else 'numpy.core'
     torch.save(0, path)  # rebuilt below, since a zip archive knows its checksums
     reader = torch._C.PyTorchFileReader(io.BytesIO(original))
-    pickled = reader.get_record('data.pkl').replace(f'c{own}.'.encode(), f'c{core}.'.encode())
+    pickled = reader.get_record('data.pkl').replace(f'c{installed}.'.encode(), f'c{core}.'.encode())
     assert f'c{core}.multiarray'.encode() in pickled
     writer = torch._C.PyTorchFileWriter(str(path))
     writer.write_record('data.pkl', pickled, len(pickled))
@@ -143,19 +142,19 @@ def test_existing_file_survives_a_failed_write(tmp_path, model, monkeypatch):
     assert os.listdir(tmp_path) == ['model.safetensors']
 
 
-def test_writing_refuses_what_it_cannot_write(tmp_path, model):
+def test_writing_refuses_other_suffixes_types_and_contents(tmp_path, model):
     with pytest.raises(ValueError, match=r'expected a file name that ends in \.safetensors'):
         save_weights(model, tmp_path / 'model.pth')
-    with pytest.raises(ValueError, match='dtype=torch.int8, expected a floating-point type'):
+    with pytest.raises(ValueError, match='dtype=torch.int8: expected a floating-point type'):
         save_weights(model, tmp_path / 'model.safetensors', dtype=torch.int8)
-    with pytest.raises(TypeError, match="got int as metadata 'seed', expected text"):
+    with pytest.raises(TypeError, match=r"metadata\['seed'\] is a int, expected text"):
         save_weights(model, tmp_path / 'model.safetensors', metadata={'seed': 3})
-    with pytest.raises(TypeError, match="got list for 'weights', expected a tensor"):
+    with pytest.raises(TypeError, match="'weights' is a list, expected a tensor"):
         save_weights({'weights': [1.0]}, tmp_path / 'model.safetensors')
     assert not os.listdir(tmp_path)
 
 
-# --- the ways MMEngine asks for a checkpoint -------------------------------------------------
+# --- the ways in which MMEngine reads a checkpoint -------------------------------------------
 
 
 @pytest.fixture
@@ -193,7 +192,7 @@ def test_unknown_shipped_name_lists_the_known(shipped):
         load('mmdiffdis://three')
     assert str(caught.value) == (
         'mmdiffdis://three is not shipped with mmdiffdis; '
-        'there is: mmdiffdis://one, mmdiffdis://two.'
+        'there is: mmdiffdis://one, mmdiffdis://two'
     )
     with pytest.raises(FileNotFoundError, match='is not shipped'):
         load('mmdiffdis://../weights/one')
@@ -205,7 +204,7 @@ def test_home_folder_is_expanded(tmp_path, monkeypatch, model):
     assert_same(load('~/model.pth'), model.state_dict())
 
 
-# --- what has to be refused ------------------------------------------------------------------
+# --- files that have to be refused -----------------------------------------------------------
 
 
 class Evil:
@@ -243,8 +242,8 @@ def test_malicious_checkpoint_is_refused(tmp_path, zipped, case):
     assert not marker.exists()
 
 
-def test_the_marker_would_appear(tmp_path, monkeypatch):
-    """The checks above mean something: trusted, the same file does run its program."""
+def test_malicious_checkpoint_runs_when_trusted(tmp_path, monkeypatch):
+    """Shows that the checks above can fail."""
     marker, path = tmp_path / 'marker', tmp_path / 'evil.pth'
     torch.save({'state_dict': Evil(os.system, f'touch {marker}')}, path)
     monkeypatch.setenv('MMDIFFDIS_TRUST_CHECKPOINT', '1')
@@ -292,7 +291,7 @@ def test_torchscript_is_refused(tmp_path):
         load(tmp_path / 'script.pth')
 
 
-def test_download_is_read_as_carefully(tmp_path, monkeypatch):
+def test_malicious_download_is_refused(tmp_path, monkeypatch):
     """torch.hub would run what is in it."""
     marker = tmp_path / 'marker'
     torch.save(Evil(os.system, f'touch {marker}'), tmp_path / 'evil.pth')
@@ -314,7 +313,7 @@ def test_download_is_read_as_carefully(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_config_that_mmengine_would_run_is_left_out(tmp_path, suffix):
+def test_config_that_mmengine_would_execute_is_dropped(tmp_path, suffix):
     path = tmp_path / f'a{suffix}'
     if suffix == '.pth':
         torch.save({'state_dict': {}, 'meta': {'config': 'raise SystemExit', 'iter': 1}}, path)
@@ -359,19 +358,23 @@ def test_truncated_safetensors_is_named(tmp_path, model):
 @pytest.mark.parametrize(
     'content', [b'<html>404</html>', b'version https://git-lfs', b'\x89PNG\r', b'hello', b'weights']
 )
-def test_other_file_is_named(tmp_path, content):
+def test_file_that_is_no_checkpoint_is_named(tmp_path, content):
     path = tmp_path / 'other.pth'
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r'other\.pth \(\d+ bytes\) is not a file written by'):
         load(path)
 
 
-def test_package_exports_what_its_users_need():
-    assert checkpoints.load_from_local is CheckpointLoader._schemes['']
-    assert checkpoints.load_from_mmdiffdis is CheckpointLoader._schemes['mmdiffdis://']
+def test_misfits_of_a_strict_loading_are_explained_and_shortened():
+    weights = {f'layer.{i}.weight': torch.zeros(1) for i in range(200)}
+    with pytest.raises(CheckpointError) as caught, explain_misfits('a.pth', max_length=100):
+        nn.Linear(1, 1).load_state_dict(weights)
+    message = str(caught.value)
+    assert message.startswith('checkpoint a.pth does not fit the model of the config: Error(s) in')
+    assert message.endswith(' ...') and len(message) < 200
 
 
-def test_saved_weights_are_as_readable_as_any_new_file(tmp_path):
+def test_saved_weights_have_the_permissions_of_any_new_file(tmp_path):
     path = save_weights({'a': torch.zeros(2)}, tmp_path / 'weights.safetensors')
     (tmp_path / 'other').touch()
     assert path.stat().st_mode == (tmp_path / 'other').stat().st_mode

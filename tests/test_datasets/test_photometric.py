@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mmseg.registry import TRANSFORMS
 from PIL import Image, ImageEnhance
 
 from mmdiffdis.datasets.transforms import DISColorJitter, photometric
@@ -97,3 +98,18 @@ def test_factors_follow_numpys_seed(image):
 def test_impossible_range():
     with pytest.raises(ValueError, match=r'`contrast` is \(2, 1\), expected 0 <= lowest'):
         DISColorJitter(contrast=(2, 1))
+
+
+def test_pepper_is_black_or_white_in_a_share_of_the_pixels():
+    np.random.seed(0)
+    image = np.full((50, 80, 3), 100, np.uint8)
+    peppered = TRANSFORMS.build(dict(type='RandomPepper', share=0.1))(dict(img=image))['img']
+    changed = peppered[(peppered != 100).any(axis=2)]
+    assert 300 < len(changed) <= 400  # some pixels are sampled twice
+    assert {tuple(pixel) for pixel in changed} == {(0, 0, 0), (255, 255, 255)}
+    assert (image == 100).all()
+
+
+def test_share_of_pepper_above_1_is_refused():
+    with pytest.raises(ValueError, match=r'share=1\.5: expected .* in \[0, 1\]'):
+        TRANSFORMS.build(dict(type='RandomPepper', share=1.5))

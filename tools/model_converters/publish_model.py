@@ -1,37 +1,47 @@
 #!/usr/bin/env python
-"""Weights alone, LoRA's adapters merged into them, to hand on:
+"""Writes the weights of a checkpoint alone, with LoRA adapters merged, to share them.
 
-python tools/model_converters/publish_model.py CKPT --out FILE
+python tools/model_converters/publish_model.py CKPT --out FILE.safetensors
 """
 
 import argparse
 
-import torch
-from mmengine.runner import CheckpointLoader
 
-from mmdiffdis.checkpoints import merge_lora, save_weights
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line's arguments."""
-    parser = argparse.ArgumentParser(description='Strip a checkpoint of all but its weights.')
-    parser.add_argument('checkpoint', help='of a training; its optimizer and logs are left behind')
-    parser.add_argument('--out', required=True, help='the safetensors file to write')
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Returns the arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='of a training; optimizer and logs are left out')
+    parser.add_argument('--out', required=True, help='safetensors file to write')
     parser.add_argument('--dtype', default='float32', choices=('float32', 'float16', 'bfloat16'))
-    parser.add_argument('--prefix', default='', help='keep what begins with it alone, e.g. vae.')
-    return parser.parse_args()
+    parser.add_argument(
+        '--prefix', default='', help='write only weights whose names begin with it, e.g. vae.'
+    )
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    """Publishes as the command line says."""
-    args = parse_args()
-    weights = merge_lora(CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')['state_dict'])
-    kept = {name: tensor for name, tensor in weights.items() if name.startswith(args.prefix)}
-    if not kept:
-        raise SystemExit(f'nothing in {args.checkpoint} begins with {args.prefix!r}')
-    save_weights(kept, args.out, dtype=getattr(torch, args.dtype))
-    numbers = sum(tensor.numel() for tensor in kept.values())
-    print(f'{args.out}: {len(kept)} tensors, {numbers / 1e6:.2f} M numbers, {args.dtype}')
+def main(argv: list[str] | None = None) -> None:
+    """Writes the weights of a checkpoint."""
+    args = parse_args(argv)
+
+    import torch
+    from mmengine.runner import CheckpointLoader
+
+    from mmdiffdis.checkpoints import merge_lora, save_weights
+    from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
+
+    with one_line_errors(BUILD_ERRORS):
+        checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
+        weights = merge_lora(checkpoint['state_dict'])
+        selected = {name: t for name, t in weights.items() if name.startswith(args.prefix)}
+        if not selected:
+            raise ValueError(
+                f'--prefix {args.prefix}: no weight of {args.checkpoint} begins with it'
+            )
+        save_weights(selected, args.out, dtype=getattr(torch, args.dtype))
+    numbers = sum(tensor.numel() for tensor in selected.values())
+    print(f'{args.out}: {len(selected)} tensors, {numbers / 1e6:.2f} M numbers, {args.dtype}')
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
 from .formatting import PackDISInputs
 from .geometric import DISRandomCenterCrop, DISRandomRotate, DISResize
 from .loading import GenerateDISEdge, LoadDISAnnotations, LoadDISImage
-from .photometric import DISColorJitter
+from .photometric import DISColorJitter, RandomPepper
 
 __all__ = [
     'DISColorJitter',
@@ -14,4 +14,5 @@ __all__ = [
     'LoadDISAnnotations',
     'LoadDISImage',
     'PackDISInputs',
+    'RandomPepper',
 ]

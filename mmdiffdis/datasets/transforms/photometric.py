@@ -99,3 +99,38 @@ def _strips(image: np.ndarray) -> Iterator[tuple[slice, slice]]:
     for top in range(0, height, step):
         bottom = min(top + step, height)
         yield slice(top, bottom), slice(max(top - 1, 0), min(bottom + 1, height))
+
+
+@TRANSFORMS.register_module()
+class RandomPepper(BaseTransform):
+    """Sets random pixels of `img` to black or white.
+
+    Args:
+        share: Share of the pixels, which are sampled with replacement. (Released training of
+            BiRefNet: 0.0015.)
+
+    Raises:
+        ValueError: If `share` is not in [0, 1].
+    """
+
+    def __init__(self, share: float = 0.0015) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f'share={share}: expected a share of the pixels in [0, 1]')
+        self.share = share
+
+    @cache_randomness
+    def _draw(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        number = int(self.share * height * width)
+        rows, columns = (np.random.randint(side, size=number) for side in (height, width))
+        return rows, columns, np.random.choice(np.uint8([0, 255]), size=(number, 1))
+
+    def transform(self, results: dict) -> dict:
+        """Sets pixels of `results['img']` (uint8 [H, W, 3])."""
+        image = results['img'].copy()
+        rows, columns, values = self._draw(*image.shape[:2])
+        image[rows, columns] = values
+        results['img'] = image
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(share={self.share})'

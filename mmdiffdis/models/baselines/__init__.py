@@ -1,6 +1,6 @@
-"""Other segmentors for this task, on the same data, under the same measures.
+"""Other segmentors of the same task, trained and tested on the same data by the same metrics.
 
-Every module in this folder is imported and so registers its models: see docs/baselines.md.
+Importing a baseline here registers its model; docs/baselines.md says how to add one.
 """
 
 from . import birefnet, genpercept, isnet, mvanet

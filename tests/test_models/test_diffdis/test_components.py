@@ -7,7 +7,7 @@ from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2DCrossAttn
 from torch import nn
 from torch.nn import functional as F
 
-from mmdiffdis.checkpoints.key_table import UNET_PREFIXES, to_published
+from mmdiffdis.checkpoints.diffusers_names import UNET_NAMES
 from mmdiffdis.models import (
     BatchDiscriminativeEmbedding,
     DBIANeck,
@@ -136,8 +136,8 @@ def test_neck_without_interaction_is_diffusers_mid_block():
         use_linear_projection=True,
     )
     state = {f'neck.{name}': weight for name, weight in neck.state_dict().items()}
-    names = to_published(state, UNET_PREFIXES)
-    theirs.load_state_dict({names[n].removeprefix('mid_block.'): w for n, w in state.items()})
+    published = UNET_NAMES.to_published(state)
+    theirs.load_state_dict({n.removeprefix('mid_block.'): w for n, w in published.items()})
     x, embedding, prompt = neck_inputs()
     expected = theirs(x, embedding, encoder_hidden_states=prompt)
     for num_halves in (1, 2):
@@ -186,8 +186,7 @@ def test_backbone_and_neck_are_diffusers_unet(layers, heads):
     )
     state = {f'backbone.{n}': w for n, w in backbone.state_dict().items()}
     state |= {f'neck.{n}': w for n, w in neck.state_dict().items()}
-    names = to_published(state, UNET_PREFIXES)
-    theirs.load_state_dict({names[name]: weight for name, weight in state.items()})
+    theirs.load_state_dict(UNET_NAMES.to_published(state))
     x, prompt, steps = torch.randn(2, 8, 16, 24), torch.randn(2, 2, 24), torch.tensor([999, 3])
     expected = theirs(x, steps, encoder_hidden_states=prompt).sample
     image, noisy = x.chunk(2, dim=1)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import DATA, golden_outputs, normal, relative_error, released_weights
 
-from mmdiffdis.checkpoints.key_table import UNET_PREFIXES, VAE_PREFIXES, to_mmdiffdis
+from mmdiffdis.checkpoints.diffusers_names import UNET_NAMES, VAE_NAMES
 
 # name, seed, images, side in pixels, U-Net in train mode
 CASES = [('a', 1000, 1, 128, False), ('b', 2000, 2, 64, False), ('a_trainmode', 1000, 1, 128, True)]
@@ -17,10 +17,7 @@ def case(request, tiny):
     name, seed, images, side, training = request.param
     model = tiny()
     unet, vae, prompt = released_weights(seed)
-    state = {'prompt': prompt}
-    for weights, table in ((unet, UNET_PREFIXES), (vae, VAE_PREFIXES)):
-        names = to_mmdiffdis(weights, table)
-        state |= {names[key]: weight for key, weight in weights.items()}
+    state = {'prompt': prompt, **UNET_NAMES.to_ours(unet), **VAE_NAMES.to_ours(vae)}
     model.load_state_dict(state)
     model.train(training)
     golden = np.load(DATA / f'diffdis_{name}.npz')

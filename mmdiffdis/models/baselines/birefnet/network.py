@@ -1,4 +1,4 @@
-"""BiRefNet's network: encoder, localisation, and a decoder that looks back at the images."""
+"""Network of BiRefNet: encoder, localisation, and a decoder that refers to the image."""
 
 from typing import Literal
 
@@ -8,27 +8,28 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.conv import conv_norm_act
 from ..layers.deformable_conv import ModulatedDeformConv2d
 
 PatchOrder = Literal['channel-row-column', 'column-row-channel']
-# Of an image's dimensions [B, channel, row, height, column, width] without the first.
+# orders of the dimensions 1 to 5 of patches [B, C, grid row, h, grid column, w]
 PATCH_ORDERS = {'channel-row-column': (1, 2, 4, 3, 5), 'column-row-channel': (4, 2, 1, 3, 5)}
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, C, ., .] -> [B, C, *size], bilinear with aligned corners, as everywhere in BiRefNet."""
+    """Returns [B, C, *size], bilinear with aligned corners, as everywhere in BiRefNet."""
     return F.interpolate(x, size, mode='bilinear', align_corners=True)
 
 
 def stack_patches(images: Tensor, size: tuple[int, int], grid: int, order: PatchOrder) -> Tensor:
-    """The images cut into `grid` x `grid` patches of `size`, which become channels.
+    """Returns the images cut into `grid` x `grid` patches, stacked as channels.
 
     Args:
-        images: [B, C, H, W]; resized where H, W are not `grid` times `size`.
-        size: (h, w) of a patch.
-        grid: patches in a row and in a column.
-        order: of the channels, outermost first: of the image's channel and of the patch's row and
-            column. Released weights of before November 2024 want 'column-row-channel'.
+        images: [B, C, H, W]; resized unless H, W are `grid` times `size`.
+        size: Size (h, w) of a patch.
+        grid: Number of patches in a row and in a column.
+        order: Order of the channels, outermost first, by image channel and by row and column of the
+            patch. Weights released before November 2024 need 'column-row-channel'.
 
     Returns:
         [B, C * grid**2, h, w].
@@ -39,22 +40,12 @@ def stack_patches(images: Tensor, size: tuple[int, int], grid: int, order: Patch
     return patches.permute(0, *PATCH_ORDERS[order]).flatten(1, 3)
 
 
-def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
-    """Convolution, batch norm, ReLU; the size stays."""
-    padding = kernel_size // 2
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
-
-
 class DeformableASPP(nn.Module):
     """Atrous spatial pyramid pooling with deformable convolutions in place of dilated ones.
 
     Args:
-        channels: of input and output.
-        kernel_sizes: of the parallel deformable convolutions. (The release has the 1x1 twice.)
+        channels: Channels of input and output.
+        kernel_sizes: Kernel sizes of the parallel convolutions. (The release has the 1x1 twice.)
     """
 
     def __init__(self, channels: int, kernel_sizes: tuple[int, ...] = (1, 1, 3, 7)):
@@ -69,36 +60,31 @@ class DeformableASPP(nn.Module):
             for size in kernel_sizes
         )
         self.pooled = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, width, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1), *conv_norm_act(channels, width, 1, bias=False)
         )
         self.fuse = nn.Sequential(
-            nn.Conv2d(width * (len(kernel_sizes) + 1), channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
+            *conv_norm_act(width * (len(kernel_sizes) + 1), channels, 1, bias=False),
             nn.Dropout(0.5),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, h, w] -> the same."""
+        """[B, channels, h, w] -> [B, channels, h, w]."""
         pooled = self.pooled(x).expand(-1, -1, *x.shape[-2:])
         return self.fuse(torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1))
 
 
 class ReconstructionBlock(nn.Module):
-    """Squeeze, look around at several scales, expand.
+    """Bottleneck of a convolution, a deformable ASPP and another convolution.
 
     Args:
-        in_channels: of the input.
-        width: of what is in between.
-        out_channels: of the output.
+        in_channels: Channels of the input.
+        width: Channels in between.
+        out_channels: Channels of the output.
     """
 
     def __init__(self, in_channels: int, width: int, out_channels: int):
         super().__init__()
-        self.squeeze = conv_norm_relu(in_channels, width, 3)
+        self.squeeze = conv_norm_act(in_channels, width)
         self.aspp = DeformableASPP(width)
         self.expand = nn.Sequential(
             nn.Conv2d(width, out_channels, 3, padding=1),
@@ -111,13 +97,13 @@ class ReconstructionBlock(nn.Module):
 
 
 class InwardReference(nn.Module):
-    """The images themselves, at full resolution, as patches stacked to a level's size.
+    """The full-resolution image, as patches stacked to the size of a level.
 
     Args:
-        grid: patches in a row and in a column: the level's stride.
-        width: of what is in between.
-        out_channels: of what the level is given.
-        order: of the patches' channels, see :func:`stack_patches`.
+        grid: Number of patches in a row and in a column, the stride of the level.
+        width: Channels in between.
+        out_channels: Channels of the reference.
+        order: Order of the patches' channels, see `stack_patches`.
     """
 
     def __init__(self, grid: int, width: int, out_channels: int, order: PatchOrder):
@@ -130,41 +116,41 @@ class InwardReference(nn.Module):
         )
 
     def forward(self, x: Tensor, images: Tensor) -> Tensor:
-        """`x` [B, C, h, w] with the reference to `images` as further channels."""
+        """Returns `x` [B, C, h, w] concatenated with the reference to `images`."""
         patches = stack_patches(images, x.shape[-2:], self.grid, self.order)
         return torch.cat([x, self.convs(patches)], dim=1)
 
 
 class OutwardReference(nn.Module):
-    """Attention to where the image has gradients that belong to the object.
+    """Attention to the image gradients that belong to the object.
 
     Args:
-        channels: of the features.
-        width: of what gradient and attention are read from.
+        channels: Channels of the features.
+        width: Channels of the features from which gradient and attention are predicted.
     """
 
     def __init__(self, channels: int, width: int):
         super().__init__()
-        self.features = conv_norm_relu(channels, width, 3)
+        self.features = conv_norm_act(channels, width)
         self.gradient = nn.Conv2d(width, 1, 1)
         self.attention = nn.Conv2d(width, 1, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`x` [B, C, h, w] attended to, and the logits of the gradient, [B, 1, h, w]."""
+        """Returns the attended `x` [B, C, h, w], and logits of the gradient, [B, 1, h, w]."""
         features = self.features(x)
         return x * self.attention(features).sigmoid(), self.gradient(features)
 
 
 class BiRefBlock(nn.Module):
-    """A level of the decoder: inward reference, reconstruction, outward reference.
+    """Level of the decoder: inward reference, reconstruction, outward reference.
 
     Args:
-        in_channels: of what comes from the coarser level.
-        inward_channels: of the inward reference.
-        out_channels: of what goes to the finer level.
-        width: of what is inside the references and the reconstruction.
-        stride: of this level, in pixels of the image.
-        order: of the inward reference's patches.
+        in_channels: Channels from the coarser level.
+        inward_channels: Channels of the inward reference.
+        out_channels: Channels for the finer level.
+        width: Channels inside the references and the reconstruction.
+        stride: Stride of this level, in pixels of the image.
+        order: Order of the inward reference's patches.
     """
 
     def __init__(
@@ -183,10 +169,10 @@ class BiRefBlock(nn.Module):
         self.outward = OutwardReference(out_channels, width // 4)
 
     def forward(self, x: Tensor, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [B, out_channels, h, w], and the logits of mask and gradient, [B, 1, h, w].
+        """Returns features [B, out_channels, h, w], and logits of mask and gradient, [B, 1, h, w].
 
         Args:
-            x: [B, in_channels, h, w].
+            x: Features of the coarser level, [B, in_channels, h, w].
             images: [B, 3, H, W].
         """
         x = self.reconstruct(self.inward(x, images))
@@ -196,19 +182,18 @@ class BiRefBlock(nn.Module):
 
 
 class BiRefNetwork(BaseModule):
-    """Images to logits: two scales of one backbone, and a decoder that looks back at the images.
+    """Two scales of one backbone, and a decoder that refers to the image at each level.
 
-    ``encode -> localise -> (BiRefBlock -> lateral connection) x 3 -> finest level -> mask``
+    `forward(): encode -> localise -> 3x (BiRefBlock, lateral connection) -> finest level -> mask`
 
     Args:
-        backbone: config of a backbone with four maps at strides 4, 8, 16, 32 whose widths are
-            `num_features`, such as mmseg's SwinTransformer.
-        patch_order: of the inward references, see :func:`stack_patches`.
-        width: of what is inside the decoder's blocks; 64 in the released models, whatever the
-            backbone.
+        backbone: Config of a backbone with four maps at strides 4, 8, 16, 32 whose widths are
+            `num_features`, such as mmseg's `SwinTransformer`.
+        patch_order: Order of the inward references' patches, see `stack_patches`.
+        width: Channels inside the decoder's blocks; 64 in all released models.
 
     Raises:
-        ValueError: an unknown `patch_order`.
+        ValueError: If `patch_order` is unknown.
     """
 
     strides = (4, 8, 16, 32)
@@ -221,16 +206,14 @@ class BiRefNetwork(BaseModule):
     ):
         super().__init__()
         if patch_order not in PATCH_ORDERS:
-            raise ValueError(
-                f"`patch_order` is '{patch_order}', expected one of {list(PATCH_ORDERS)}."
-            )
+            raise ValueError(f'patch_order={patch_order!r}: expected one of {list(PATCH_ORDERS)}')
         self.backbone = MODELS.build(backbone)
-        # The maps of the whole and of the half-size image, concatenated.
+        # maps of the whole and of the half-size image, concatenated
         maps = [2 * channels for channels in self.backbone.num_features]
-        # What the inward references add to maps of strides 1, 4, 8, 16 and 32.
+        # channels of the inward references at strides 1, 4, 8, 16 and 32
         references = [maps[level] // 8 for level in (0, 1, 2, 3, 3)]
         self.localise = ReconstructionBlock(sum(maps), width, maps[3])
-        # From coarse to fine.
+        # from coarse to fine
         self.levels = nn.ModuleList(
             BiRefBlock(
                 maps[level],
@@ -249,8 +232,10 @@ class BiRefNetwork(BaseModule):
         self.mask = nn.Conv2d(maps[0] // 2 + references[0], 1, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """The mask's logits [B, 1, H, W], and those of mask and gradient [B, 1, h, w] of the
-        decoder's levels at strides 32, 16 and 8, which training compares.
+        """Returns logits of the mask, [B, 1, H, W], and side outputs for training.
+
+        The side outputs are logits of mask and gradient, [B, 1, h, w], of the decoder's levels at
+        strides 32, 16 and 8.
 
         Args:
             images: [B, 3, H, W].
@@ -272,7 +257,7 @@ class BiRefNetwork(BaseModule):
         return self.mask(self.pixel_inward(x, images)), sides
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """The maps of the whole image, and of its half resized to them, strides 4 to 32."""
+        """Returns maps of the image, concatenated with those at half its size; strides 4 to 32."""
         height, width = images.shape[-2:]
         whole = self.backbone(images)
         half = self.backbone(resize(images, (height // 2, width // 2)))

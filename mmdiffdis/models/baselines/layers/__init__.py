@@ -1,1 +1,1 @@
-"""Layers that several baselines share."""
+"""Layers shared by several baselines."""

@@ -6,19 +6,19 @@ from torch.nn import functional as F
 
 
 class ModulatedDeformConv2d(nn.Module):
-    """A convolution whose taps are moved and weighted by what it sees; the size stays.
+    """Convolution whose taps are shifted and weighted depending on the input; the size stays.
 
-    Tap k of output position p reads the input at ``p + p_k + offset_k(p)``, between pixels
-    bilinearly and 0 outside, times ``2 sigmoid(modulation_k(p))``. Zero-initialised, so that it
-    starts as a plain convolution.
+    Tap k at output position p reads the input at `p + p_k + offset_k(p)`, interpolated bilinearly
+    and 0 outside, times `2 sigmoid(modulation_k(p))`. Offset and modulation start at zero, so that
+    it starts as a plain convolution.
 
     Source: Zhu et al., Deformable ConvNets v2 (CVPR 2019). The paper has the factor 1 in place
-    of 2, and starts at a half.
+    of 2, and starts with a modulation of 0.5.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        kernel_size: odd side of the kernel, in pixels.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Odd side of the kernel, in pixels.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
@@ -34,37 +34,37 @@ class ModulatedDeformConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] -> [B, out_channels, H, W]."""
-        # [B, rows, columns of the kernel, (y, x), H, W]
+        # [B, kernel rows, kernel columns, (y, x), H, W]
         offset = self.offset(x).unflatten(1, (self.kernel_size, self.kernel_size, 2))
         modulation = 2 * self.modulation(x).sigmoid()
         modulation = modulation.unflatten(1, (self.kernel_size, self.kernel_size))
         grid = self._grid(x)
-        # A row of the kernel at a time: all 49 taps of a 7x7 kernel would take 49 times the input.
+        # one kernel row at a time: all 49 taps of a 7x7 kernel need 49 times the input's memory
         return sum(
             self._row(x, grid, row, offset[:, row], modulation[:, row])
             for row in range(self.kernel_size)
         )
 
     def _row(self, x: Tensor, grid: Tensor, row: int, offset: Tensor, modulation: Tensor) -> Tensor:
-        """What one row of the kernel contributes, [B, out_channels, H, W].
+        """Returns the contribution of one kernel row, [B, out_channels, H, W].
 
         Args:
-            x: [B, C, H, W].
-            grid: the pixels' (y, x), [2, H, W].
-            row: which row.
-            offset: of its taps, [B, columns, 2, H, W], in pixels.
-            modulation: of its taps, [B, columns, H, W].
+            x: Input, [B, C, H, W].
+            grid: Pixel coordinates (y, x), [2, H, W].
+            row: Index of the kernel row.
+            offset: Offsets of its taps, [B, columns, 2, H, W], in pixels.
+            modulation: Weights of its taps, [B, columns, H, W].
         """
         centre = self.kernel_size // 2
         columns = torch.arange(self.kernel_size, device=x.device, dtype=grid.dtype)
         taps = torch.stack([torch.full_like(columns, row), columns], dim=1) - centre
-        y, x_ = (grid + taps[:, :, None, None] + offset).unbind(2)  # [B, columns, H, W]
+        tap_y, tap_x = (grid + taps[:, :, None, None] + offset).unbind(2)  # [B, columns, H, W]
         height, width = x.shape[-2:]
         # grid_sample's unit without align_corners: -1 and 1 are the outer borders of the image
-        where = torch.stack([(2 * x_ + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-        read = F.grid_sample(x, where.flatten(1, 2), align_corners=False)  # zeros outside
-        read = read.unflatten(2, (self.kernel_size, height)) * modulation[:, None]
-        return torch.einsum('bikhw,oik->bohw', read, self.conv.weight[:, :, row])
+        where = torch.stack([(2 * tap_x + 1) / width - 1, (2 * tap_y + 1) / height - 1], dim=-1)
+        samples = F.grid_sample(x, where.flatten(1, 2), align_corners=False)  # zeros outside
+        samples = samples.unflatten(2, (self.kernel_size, height)) * modulation[:, None]
+        return torch.einsum('bikhw,oik->bohw', samples, self.conv.weight[:, :, row])
 
     @staticmethod
     def _grid(x: Tensor) -> Tensor:

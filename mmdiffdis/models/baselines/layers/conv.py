@@ -1,0 +1,44 @@
+"""Convolutions and padding shared by several baselines."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_RELU = partial(nn.ReLU, inplace=True)
+
+
+def conv_norm_act(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 3,
+    act: Callable[[], nn.Module] = _RELU,
+    bias: bool = True,
+) -> nn.Sequential:
+    """Returns convolution, batch norm and activation; the size stays.
+
+    mmcv's `ConvModule` does the same under other names of weights (`conv`, `bn`); this one is for
+    networks whose checkpoints count the layers.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Odd side of the kernel.
+        act: Builder of the activation, such as its class.
+        bias: Whether the convolution has a bias.
+    """
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias),
+        nn.BatchNorm2d(out_channels),
+        act(),
+    )
+
+
+def pad_to_multiple(images: Tensor, divisor: int) -> Tensor:
+    """Returns images [B, C, H, W] with the last rows and columns repeated.
+
+    Both sides become the next multiple of `divisor`.
+    """
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % divisor, 0, -height % divisor), mode='replicate')

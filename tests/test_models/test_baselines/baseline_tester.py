@@ -1,0 +1,137 @@
+"""Comparison of a baseline with the golden numbers of its released implementation."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, load_keys, normal
+from golden_baselines import Golden, golden_weights, load_golden
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import load_state_dict
+from mmseg.registry import MODELS
+from torch import Tensor
+
+
+def build(name: str, seed: int = 0, **changes) -> torch.nn.Module:
+    """Builds the model of a config below configs/, in evaluation mode.
+
+    Args:
+        name: Path of the config without its suffix.
+        seed: Seed of the initial weights.
+        **changes: Options of the model to change; '.' in their names as in `--cfg-options`.
+    """
+    init_default_scope('mmseg')
+    torch.manual_seed(seed)
+    config = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    config.model.data_preprocessor = None
+    config.merge_from_dict({f'model.{option}': value for option, value in changes.items()})
+    return MODELS.build(config.model).eval()
+
+
+class BaselineTester:
+    """Tests of maps, losses, gradients and published names; a subclass says what corresponds.
+
+    Attributes:
+        NAME: Name of the golden numbers, see `load_golden`.
+        CONFIG: Config of the model, see `build`.
+        TOLERANCE: Largest difference of a map, in its standard deviations.
+        GRADIENTS: Loss whose gradients are golden numbers; None: there are none.
+        GRADIENT_TOLERANCE: Largest difference of a gradient's norm, relative to the norm.
+        SUM_TOLERANCE: The same of its sum; None: sums are not compared.
+        GRADIENT_PREFIX: Stands before the gradients' names in published weights.
+    """
+
+    NAME: str
+    CONFIG: str
+    TOLERANCE = 1e-4
+    GRADIENTS: str | None = 'eval_total'
+    GRADIENT_TOLERANCE = 1e-3
+    SUM_TOLERANCE: float | None = None
+    GRADIENT_PREFIX = ''
+
+    @classmethod
+    def build(cls, golden: Golden) -> torch.nn.Module:
+        """Returns the model, with any weights."""
+        return build(cls.CONFIG)
+
+    @classmethod
+    def weights(cls, golden: Golden) -> dict[str, Tensor]:
+        """Returns the golden numbers' weights under their published names."""
+        return golden_weights(cls.NAME, golden.meta['seed'], golden.meta['rules'])
+
+    def shapes(self, released: SimpleNamespace) -> dict[str, list[int]]:
+        """Returns the published names and shapes of all weights."""
+        return load_keys(f'baselines/{self.NAME}_keys.json')
+
+    @classmethod
+    def batch(cls, golden: Golden) -> tuple[Tensor, Tensor]:
+        """Returns the golden numbers' images [B, 3, H, W] and masks [B, 1, H, W]."""
+        seed, shape = golden.meta['seed'], golden.meta['inputs']['x']
+        mask = normal(seed + 2, (shape[0], 1, *shape[2:])) > 0.3
+        return normal(seed + 1, shape), mask.float()
+
+    @classmethod
+    def run(cls, model: torch.nn.Module, images: Tensor) -> Any:
+        """Returns the outputs that losses are made of."""
+        return model.run(images)
+
+    def maps(self, released: SimpleNamespace) -> dict[str, Tensor]:
+        """Returns maps under their golden names."""
+        raise NotImplementedError
+
+    def losses(self, released: SimpleNamespace) -> dict[str, Tensor]:
+        """Returns losses under their golden names, made of `released.losses`."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope='class')
+    @classmethod
+    def released(cls) -> SimpleNamespace:
+        """The golden numbers, and the model with their weights and its outputs for their batch."""
+        golden = load_golden(cls.NAME)
+        model, weights = cls.build(golden), cls.weights(golden)
+        load_state_dict(model, {**model.to_published(), **weights}, strict=True)
+        images, mask = cls.batch(golden)
+        outputs = cls.run(model, images)
+        losses = model.losses(outputs, dict(mask=mask))
+        return SimpleNamespace(
+            golden=golden,
+            model=model,
+            weights=weights,
+            images=images,
+            mask=mask,
+            outputs=outputs,
+            losses=losses,
+        )
+
+    @torch.no_grad()
+    def test_maps_equal_the_released(self, released):
+        for name, result in self.maps(released).items():
+            assert released.golden.error(name, result) < self.TOLERANCE, name
+
+    def test_losses_and_gradients_equal_the_released(self, released):
+        golden, results = released.golden, self.losses(released)
+        for name, result in results.items():
+            assert result.item() == pytest.approx(golden.raw[f'loss.{name}'].item(), rel=1e-5), name
+        if self.GRADIENTS is None:
+            return
+        expected = golden.gradients(self.GRADIENTS)
+        names = [
+            released.model.PUBLISHED.our_name(self.GRADIENT_PREFIX + name) for name in expected
+        ]
+        parameters = [released.model.get_parameter(name) for name in names]
+        gradients = torch.autograd.grad(results[self.GRADIENTS], parameters)
+        for gradient, (name, (norm, total)) in zip(gradients, expected.items(), strict=True):
+            gradient = gradient.double()
+            assert abs(gradient.norm() - norm) < self.GRADIENT_TOLERANCE * norm, name
+            if self.SUM_TOLERANCE is not None:
+                bound = self.SUM_TOLERANCE * max(abs(total), norm)
+                assert abs(gradient.sum() - total) < bound, name
+
+    def test_published_names_are_the_released_ones_both_ways(self, released):
+        published = released.model.to_published()
+        shapes = {name: list(tensor.shape) for name, tensor in published.items()}
+        assert shapes == self.shapes(released)
+        for name, tensor in released.weights.items():
+            assert torch.equal(published[name], tensor), name

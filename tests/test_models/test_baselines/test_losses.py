@@ -1,0 +1,36 @@
+"""Losses of the baselines against plain formulas and other libraries."""
+
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+from torch.nn import functional as F
+
+from mmdiffdis.models.baselines.losses import iou_loss, ssim_loss, structure_loss
+
+
+def test_structure_loss_of_a_plain_mask_is_cross_entropy_and_iou():
+    # a mask of zeros equals its neighbourhood, also at the border: all weights are 1
+    logits, target = torch.full((1, 1, 64, 64), 0.5), torch.zeros(1, 1, 64, 64)
+    probability = logits.sigmoid()
+    entropy = -(1 - probability).log().mean()
+    iou = 1 - 1 / (probability.sum() + 1)
+    torch.testing.assert_close(structure_loss(logits, target), entropy + iou)
+
+
+def test_iou_loss_is_summed_over_the_batch():
+    probability, target = torch.rand(3, 1, 4, 5), torch.rand(3, 1, 4, 5).round()
+    pairs = zip(probability.numpy(), target.numpy(), strict=True)
+    expected = sum(1 - (p * t).sum() / (p + t - p * t).sum() for p, t in pairs)
+    torch.testing.assert_close(iou_loss(probability, target).item(), float(expected))
+
+
+def test_ssim_loss_is_skimages():
+    images = torch.rand(2, 1, 24, 30)
+    images = F.pad(images[..., 6:-6, 6:-6], (6, 6, 6, 6))  # so that zeros and mirroring agree
+    a, b = images[:, 0].double().numpy()
+    # truncated at 3.5 sigma: 11 pixels
+    options = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1)
+    _, similarity = structural_similarity(a, b, full=True, **options)
+    result = ssim_loss(images[:1], images[1:]).item()
+    assert result == pytest.approx((1 - similarity.mean()) / 2, abs=1e-6)
+    assert ssim_loss(images, images).item() == pytest.approx(0, abs=1e-6)
