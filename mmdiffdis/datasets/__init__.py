@@ -1,4 +1,4 @@
-"""Data sets and transforms of dichotomous image segmentation."""
+"""Data sets, samplers and transforms for dichotomous image segmentation."""
 
 from . import transforms
 from .dis5k import DIS5KDataset

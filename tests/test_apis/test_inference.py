@@ -449,7 +449,7 @@ def test_reading_that_exceeds_the_memory_does_not_blame_the_file(
         raise MemoryError
 
     monkeypatch.setattr(cv2, 'imdecode', exhausted)
-    with pytest.raises(ValueError, match=r"a\.jpg': the memory does not suffice$"):
+    with pytest.raises(ValueError, match=r"a\.jpg': out of memory$"):
         DISInferencer(*two_channels, device='cpu')(tmp_path / 'a.jpg')
 
 
