@@ -158,8 +158,9 @@ def _find_dir(folder: Path, names: tuple[str, ...]) -> Path:
         if (folder / name).is_dir():
             return folder / name
     raise FileNotFoundError(
-        f'no folder {folder / "|".join(names)}: expected <data_root>/<subset>/im (or image, images) '
-        f"and .../gt (or mask, masks), got data_root/subset='{folder}'{list_subfolders(folder)}"
+        f'no folder {folder / "|".join(names)}: expected <data_root>/<subset>/im (or image, '
+        f"images) and .../gt (or mask, masks), got data_root/subset='{folder}'"
+        f'{list_subfolders(folder)}'
     )
 
 

@@ -104,7 +104,7 @@ def evenly_spaced(items: Sequence, count: int) -> list:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Returns the image with its foreground tinted, by half where the mask is 1, uint8 [H, W, 3]."""
+    """Returns the image with a tint of half weight where the mask is 1, uint8 [H, W, 3]."""
 
     def tint(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         weight = 0.5 * to_unit(mask)[..., None]
