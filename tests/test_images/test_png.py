@@ -64,17 +64,34 @@ def test_four_bits_are_left_to_pillow(tmp_path):
     np.testing.assert_array_equal(np.array(read_image(str(path))), levels * 17)
 
 
-def test_threads_use_decoders_that_release_the_gil(tmp_path, monkeypatch):
+@pytest.fixture
+def calls(monkeypatch) -> list:
+    """Arguments of each call of kornia_rs' decoder, which is replaced."""
+    calls = []
+    monkeypatch.setattr(png, 'decode_image_png_u8', lambda *args: calls.append(args))
+    return calls
+
+
+def test_threads_use_decoders_that_release_the_gil(tmp_path, calls):
     pixels = noise(37, 53)
     path = save(pixels, tmp_path / 'a.png')
-
-    def decode(*args):
-        raise AssertionError('kornia_rs in a thread')
-
-    monkeypatch.setattr(png, 'decode_image_png_u8', decode)
     with ThreadPoolExecutor(1) as pool:
         for read in (read_rgb, read_image):
             np.testing.assert_array_equal(np.array(pool.submit(read, path).result()), pixels)
+    assert not calls
+
+
+def test_decoder_is_not_called_without_memory(tmp_path, monkeypatch, calls):
+    """It would abort the process, see `test_png_that_exceeds_the_memory_is_an_error`."""
+    path = save(noise(37, 53), tmp_path / 'a.png')
+
+    def exhausted(*args):
+        raise MemoryError
+
+    with Image.open(path) as opened:
+        monkeypatch.setattr(png.np, 'empty', exhausted)
+        assert decode_plain_png(opened, (tmp_path / 'a.png').read_bytes()) is None
+    assert not calls
 
 
 def test_error_names_a_file_with_a_wrong_checksum(tmp_path):

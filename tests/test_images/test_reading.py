@@ -69,10 +69,8 @@ except ValueError as error:
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='limits memory as Linux does')
-@pytest.mark.parametrize(
-    'spare_megabytes',
-    [pytest.param(10, marks=pytest.mark.slow), pytest.param(100, marks=pytest.mark.slow), 230],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('spare_megabytes', [10, 100, 230])
 def test_png_that_exceeds_the_memory_is_an_error(tmp_path, spare_megabytes):
     """An image of 240 MB; kornia_rs by itself would abort the process or hang."""
     Image.new('RGB', (10000, 8000), (9, 99, 199)).save(tmp_path / 'large.png', compress_level=1)

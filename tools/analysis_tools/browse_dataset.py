@@ -89,7 +89,7 @@ def draw_batches(config: Config, num: int) -> list[tuple[str, np.ndarray]]:
 
     dataset = DATASETS.build(config.train_dataloader.dataset)
     preprocessor = MODELS.build(config.model.data_preprocessor)
-    # the attribute of mmseg's preprocessors and ours, and that of MMEngine's
+    # our attribute, and that of mmseg's preprocessors
     is_rgb = getattr(preprocessor, 'bgr_to_rgb', getattr(preprocessor, 'channel_conversion', True))
     indices = [i * len(dataset) // num for i in range(num)]
     batch_size = config.train_dataloader.batch_size
