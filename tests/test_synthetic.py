@@ -258,7 +258,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 
 def test_command_draws_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    out = tmp_path / 'drawn'
+    out = tmp_path / 'set'
     numbers = ['--num-train', '2', '--num-val', '1', '--seed', '5', '--workers', '1']
     run_command(monkeypatch, '--out', str(out), *numbers, '--size', '48', '64')
     assert len(read_files(out)) == 6 and (out / 'contact_sheet.jpg').is_file()

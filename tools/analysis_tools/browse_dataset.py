@@ -93,7 +93,7 @@ def draw_batches(config: Config, num: int) -> list[tuple[str, np.ndarray]]:
     is_rgb = getattr(preprocessor, 'bgr_to_rgb', getattr(preprocessor, 'channel_conversion', True))
     indices = [i * len(dataset) // num for i in range(num)]
     batch_size = config.train_dataloader.batch_size
-    drawn = []
+    samples = []
     for start in tqdm(range(0, num, batch_size), unit='batch'):
         packed = [dataset[index] for index in indices[start : start + batch_size]]
         if isinstance(packed[0]['inputs'], dict):
@@ -111,8 +111,8 @@ def draw_batches(config: Config, num: int) -> list[tuple[str, np.ndarray]]:
         ):
             parts = {'image': to_rgb_levels(inputs, is_rgb), **ground_truth(sample)}
             lower = row({f'{caption}, as fed': part for caption, part in parts.items()})
-            drawn.append((image_stem(sample), stack_rows([upper, lower])))
-    return drawn
+            samples.append((image_stem(sample), stack_rows([upper, lower])))
+    return samples
 
 
 def ground_truth(sample: SegDataSample) -> dict[str, np.ndarray]:
