@@ -1,4 +1,4 @@
-"""The synthetic set: the same seed draws the same files, and they are what DIS needs."""
+"""The synthetic set: reproducible, and suited to dichotomous image segmentation."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ from mmdiffdis.synthetic.strokes import (
 )
 
 
-def files_of(root: Path) -> dict[str, bytes]:
+def read_files(root: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
         for split in SPLITS
@@ -54,16 +54,16 @@ def test_rasterised_disc_has_the_area_of_a_disc():
     assert coverage.sum() == pytest.approx(np.pi * 20**2, rel=0.02)
 
 
-def test_cut_makes_a_hole_and_inside_stays_inside():
+def test_cut_makes_a_hole_and_inside_paints_only_the_object():
     shape = [fill(box(8, 8, 56, 56)), cut(box(24, 24, 40, 40)), fill(box(0, 0, 64, 12), 3, True)]
     parts = rasterise(shape, 64, 64)
     at = lambda x, y: parts[y * SUPERSAMPLE, x * SUPERSAMPLE]  # noqa: E731
     assert at(32, 32) == 0  # the hole
     assert at(32, 10) == 3 and at(32, 50) == 1
-    assert at(32, 4) == 0  # the decal does not leave the object
+    assert at(32, 4) == 0  # outside the object
 
 
-def test_thin_lines_survive_a_threshold():
+def test_thin_lines_are_wide_enough_for_a_threshold():
     coverage = area_average(rasterise([line((4, 30.3), (60, 34.1), width=0.01)], 64, 64) > 0)
     assert (coverage > 0.5).any(axis=0)[6:58].all()
 
@@ -75,7 +75,7 @@ def test_spline_passes_through_its_points():
         assert np.linalg.norm(curve - knot, axis=1).min() < 1e-9
 
 
-def test_projection_makes_far_things_smaller():
+def test_projection_shrinks_distant_points():
     near, far = project(np.array([[1.0, 0, -1], [1, 0, 1]]), yaw=0, pitch=0, distance=4)
     np.testing.assert_allclose(near, [4 / 3, 0])
     np.testing.assert_allclose(far, [4 / 5, 0])
@@ -91,7 +91,7 @@ def test_place_fits_the_shape_into_the_image():
         assert max((high - low) / [128, 64]) >= 0.499
 
 
-def test_beside_keeps_both_and_gives_new_materials():
+def test_beside_keeps_both_shapes_and_renumbers_materials():
     shape = beside(
         [fill(box(0, 0, 1, 2), 2)],
         [fill(box(0, 0, 9, 9), 1), cut(arc(4, 4, 1))],
@@ -104,13 +104,12 @@ def test_beside_keeps_both_and_gives_new_materials():
 # --- one sample -------------------------------------------------------------------------------
 
 
-def test_arguments_alone_decide_a_sample():
+def test_sample_depends_on_the_arguments_alone():
     first, again = (draw_sample(3, 'DIS-TR', 7, 64, 64) for _ in range(2))
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.mask, again.mask)
-    others = [(4, 'DIS-TR', 7), (3, 'DIS-VD', 7), (3, 'DIS-TR', 8)]
-    for other in others:
-        assert not np.array_equal(draw_sample(*other, 64, 64).image, first.image), other
+    for arguments in [(4, 'DIS-TR', 7), (3, 'DIS-VD', 7), (3, 'DIS-TR', 8)]:
+        assert not np.array_equal(draw_sample(*arguments, 64, 64).image, first.image), arguments
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -135,13 +134,13 @@ def test_kinds_with_holes_have_holes(kind: str):
     assert np.median(holes) >= 4
 
 
-def test_a_deck_holds_every_kind():
+def test_deck_holds_every_kind():
     deck = sum(kind.share for kind in KINDS.values())
     assert {scene.kind_of(0, 'DIS-TR', i) for i in range(deck)} == set(KINDS)
 
 
-def test_foreground_differs_from_what_is_around_it():
-    """`stand_out` may not leave a grey object on the same grey."""
+def test_foreground_differs_from_its_surroundings():
+    """`stand_out` changes a grey object on the same grey."""
     grey = np.full((64, 64, 3), 0.5, np.float32)
     alpha = area_average(rasterise([fill(arc(32, 32, 16))], 64, 64) > 0)
     for seed in range(10):
@@ -149,16 +148,14 @@ def test_foreground_differs_from_what_is_around_it():
         assert abs(float(surface[32, 32, 0]) - 0.5) > 0.04
 
 
-def test_one_global_threshold_does_not_solve_the_set():
+def test_global_threshold_does_not_solve_the_set():
     scores = []
     for index in range(40):
         sample = draw_sample(1, 'DIS-TR', index, 96, 96)
         grey = cv2.cvtColor(sample.image, cv2.COLOR_BGR2GRAY)
         bright = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1].astype(bool)
-        truth = sample.mask > 127
-        scores.append(
-            max((guess & truth).sum() / (guess | truth).sum() for guess in (bright, ~bright))
-        )
+        gt = sample.mask > 127
+        scores.append(max((mask & gt).sum() / (mask | gt).sum() for mask in (bright, ~bright)))
     assert np.mean(scores) < 0.65
 
 
@@ -190,7 +187,7 @@ def test_layout_is_that_of_dis5k(small_set: Path):
 
 
 def test_train_and_validation_are_disjoint(small_set: Path):
-    contents = list(files_of(small_set).values())
+    contents = list(read_files(small_set).values())
     assert len(set(contents)) == len(contents) == 18
 
 
@@ -203,15 +200,15 @@ def test_record_and_contact_sheet(small_set: Path):
     assert sheet.shape[1] == 4 * (2 * 160 + 6)  # four pairs a row
 
 
-def test_workers_and_numbers_do_not_change_the_files(small_set: Path, tmp_path: Path):
-    fewer = files_of(write_dataset(tmp_path / 'fewer', 4, 1, 5, (64, 96), workers=2))
-    whole = files_of(small_set)
+def test_files_do_not_depend_on_workers_and_numbers(small_set: Path, tmp_path: Path):
+    fewer = read_files(write_dataset(tmp_path / 'fewer', 4, 1, 5, (64, 96), workers=2))
+    whole = read_files(small_set)
     assert fewer.items() <= whole.items() and len(fewer) == 10
-    other = files_of(write_dataset(tmp_path / 'other', 4, 1, 6, (64, 96), workers=1))
-    assert not set(other.values()) & set(whole.values())
+    other_seed = read_files(write_dataset(tmp_path / 'other', 4, 1, 6, (64, 96), workers=1))
+    assert not set(other_seed.values()) & set(whole.values())
 
 
-def test_a_folder_with_something_in_it_is_left_alone(small_set: Path, tmp_path: Path):
+def test_other_files_in_the_folder_are_kept(small_set: Path, tmp_path: Path):
     (tmp_path / 'notes.txt').write_text('mine')
     with pytest.raises(FileExistsError, match='not empty.*--overwrite'):
         write_dataset(tmp_path, 1, 0, workers=1, size=(32, 32))
@@ -220,11 +217,11 @@ def test_a_folder_with_something_in_it_is_left_alone(small_set: Path, tmp_path: 
         write_dataset(tmp_path / 'file', 1, 0, workers=1, size=(32, 32), overwrite=True)
     write_dataset(tmp_path, 2, 1, workers=1, size=(32, 32), overwrite=True)
     write_dataset(tmp_path, 1, 0, workers=1, size=(32, 32), overwrite=True)
-    assert len(files_of(tmp_path)) == 2  # the earlier, larger set is gone
+    assert len(read_files(tmp_path)) == 2  # the earlier, larger set is gone
     assert (tmp_path / 'notes.txt').read_text() == 'mine'
 
 
-def test_images_of_others_are_never_replaced(tmp_path: Path):
+def test_images_that_are_not_synthetic_are_never_replaced(tmp_path: Path):
     real = tmp_path / 'DIS-TR' / 'im' / '1#photo.jpg'
     real.parent.mkdir(parents=True)
     real.write_bytes(b'real')
@@ -238,12 +235,15 @@ def test_images_of_others_are_never_replaced(tmp_path: Path):
     [
         ({'num_train': -1, 'num_val': 1}, 'num_train=-1'),
         ({'num_train': 0, 'num_val': 0}, 'not both 0'),
-        ({'num_train': 1, 'num_val': 0, 'seed': -1}, 'seed of 0 or more, got -1'),
-        ({'num_train': 1, 'num_val': 0, 'size': (16, 256)}, r'32 pixels or more, got \(16, 256\)'),
-        ({'num_train': 1, 'num_val': 0, 'workers': 0}, '1 worker or more, got 0'),
+        ({'num_train': 1, 'num_val': 0, 'seed': -1}, 'seed=-1: expected 0 or more'),
+        (
+            {'num_train': 1, 'num_val': 0, 'size': (16, 256)},
+            r'size=\(16, 256\): expected .* of 32 pixels or more',
+        ),
+        ({'num_train': 1, 'num_val': 0, 'workers': 0}, 'workers=0: expected 1 or more'),
     ],
 )
-def test_mistakes_are_named(arguments: dict, message: str, tmp_path: Path):
+def test_invalid_arguments(arguments: dict, message: str, tmp_path: Path):
     with pytest.raises(ValueError, match=message):
         write_dataset(tmp_path / 'out', **arguments)
     assert not (tmp_path / 'out').exists()
@@ -252,18 +252,18 @@ def test_mistakes_are_named(arguments: dict, message: str, tmp_path: Path):
 # --- the command ------------------------------------------------------------------------------
 
 
-def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, 'argv', ['synthetic_dis.py', *arguments])
     load_tool('dataset_converters/synthetic_dis.py').main()
 
 
 def test_command_draws_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    out = tmp_path / 'drawn'
+    out = tmp_path / 'set'
     numbers = ['--num-train', '2', '--num-val', '1', '--seed', '5', '--workers', '1']
-    run_cli(monkeypatch, '--out', str(out), *numbers, '--size', '48', '64')
-    assert len(files_of(out)) == 6 and (out / 'contact_sheet.jpg').is_file()
+    run_command(monkeypatch, '--out', str(out), *numbers, '--size', '48', '64')
+    assert len(read_files(out)) == 6 and (out / 'contact_sheet.jpg').is_file()
     assert '2 training and 1 validation' in capsys.readouterr().out
     with pytest.raises(SystemExit, match='not empty'):
-        run_cli(monkeypatch, '--out', str(out), *numbers, '--size', '48')
+        run_command(monkeypatch, '--out', str(out), *numbers, '--size', '48')
     with pytest.raises(SystemExit, match='32 pixels'):
-        run_cli(monkeypatch, '--out', str(out / 'tiny'), *numbers, '--size', '8')
+        run_command(monkeypatch, '--out', str(out / 'tiny'), *numbers, '--size', '8')

@@ -1,4 +1,4 @@
-"""Data sets and transforms of dichotomous image segmentation."""
+"""Data sets, samplers and transforms for dichotomous image segmentation."""
 
 from . import transforms
 from .collate import collate_at_random_size

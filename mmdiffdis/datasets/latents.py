@@ -1,38 +1,41 @@
-"""Latents that were encoded once, for trainings that would encode the same pictures many times."""
+"""Encoding of a training set to latents, and the data set of these."""
 
 from pathlib import Path
 
+import torch
+from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
-from torch.utils.data import Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from ..structures import image_key
 
 
 @DATASETS.register_module()
 class LatentDataset(Dataset):
-    """What ``tools/dataset_converters/encode_latents.py`` wrote; takes `DIS5KDataset`'s place.
+    """Latents from `tools/dataset_converters/encode_latents.py`, instead of a `DIS5KDataset`.
 
-    Each item is ``dict(inputs=dict(image_0=[C, h, w], image_1=[C, h/2, w/2], ..., mask=[C, h, w],
-    edge=[C, h, w]), data_samples)``; a `DiffusionSegmentor` learns from them as from the pictures,
-    without its VAE. In error messages, a sample is the file and its number, e.g. 'file[3]'.
+    Each item is `dict(inputs=dict(image_0=[C, h, w], image_1=[C, h/2, w/2], ..., mask=[C, h, w],
+    edge=[C, h, w]), data_samples)`. `DiffusionSegmentor` trains on them without its VAE's encoder.
+    Error messages name a sample by the file and its number, e.g. 'file[3]'.
 
     Args:
-        latent_file: the safetensors file.
+        latent_file: Path of the safetensors file.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is no safetensors file, or not one of latents.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no safetensors file, is truncated, or has no latents.
     """
 
     def __init__(self, latent_file: str):
         self.latent_file = latent_file
         path = Path(latent_file)
-        tool = 'write it with tools/dataset_converters/encode_latents.py'
+        hint = 'write it with tools/dataset_converters/encode_latents.py'
         if not path.is_file():
-            raise FileNotFoundError(f'no file {path}; {tool}')
+            raise FileNotFoundError(f'no file {path}; {hint}')
         try:
             with safe_open(path, 'pt') as file:
                 self.latents: dict[str, Tensor] = {
@@ -41,10 +44,10 @@ class LatentDataset(Dataset):
                 }
                 self.metainfo = file.metadata() or {}
         except SafetensorError as error:
-            raise ValueError(f'{path} is no whole safetensors file ({error}); {tool}') from error
+            raise ValueError(f'{path} is no whole safetensors file ({error}); {hint}') from error
         missing = {image_key(0), 'mask'} - set(self.latents)
         if missing:
-            raise ValueError(f'{path} has no {sorted(missing)}; {tool}')
+            raise ValueError(f'{path} has no {sorted(missing)}; {hint}')
 
     def __len__(self) -> int:
         return len(self.latents['mask'])
@@ -55,5 +58,47 @@ class LatentDataset(Dataset):
         return dict(inputs=inputs, data_samples=sample)
 
     def files(self) -> list[str]:
-        """The latents' path."""
+        """Returns the path of the latents."""
         return [self.latent_file]
+
+
+@torch.no_grad()
+def encode_latents(
+    model: nn.Module,
+    dataset: Dataset,
+    passes: int,
+    batch_size: int,
+    workers: int,
+    amp: bool = False,
+) -> dict[str, Tensor]:
+    """Encodes all samples of a training set, augmented anew in each pass.
+
+    Args:
+        model: A `DiffusionSegmentor` in evaluation mode.
+        dataset: Training set of images.
+        passes: Number of passes over the set.
+        batch_size: Images per batch.
+        workers: Processes that load images.
+        amp: Whether to encode in bfloat16.
+
+    Returns:
+        Name -> latents [passes * images, C, h, w] float16.
+    """
+    model.data_preprocessor.cutmix = None  # mixes with the other samples of each training batch
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=pseudo_collate,
+        persistent_workers=workers > 0,
+    )
+    device = next(model.parameters()).device
+    parts = []
+    for _ in range(passes):
+        for batch in tqdm(loader, unit='batch'):
+            data = model.data_preprocessor(batch, training=True)
+            with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+                latents = model.encode_pairs(**data)
+            parts.append({name: z.half().cpu() for name, z in latents.items()})
+    # the file format does not know channels-last, the layout of some latents
+    return {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}

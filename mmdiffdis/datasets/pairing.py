@@ -1,4 +1,4 @@
-"""Which images and masks of a folder belong together, and what is wrong with them."""
+"""Pairing of images and masks by file stem, and checks of their files."""
 
 import os
 from collections import defaultdict
@@ -13,89 +13,89 @@ from ..utils.files import stem_of
 
 _FORMATS = ('avif', 'bmp', 'gif', 'jfif', 'jpeg', 'jpg', 'pgm', 'png', 'ppm', 'tif', 'tiff', 'webp')
 IMAGE_SUFFIXES = frozenset(f'.{name}' for name in _FORMATS)
-# the first that is there counts
+# Names of the folders; the first that exists counts.
 IMAGE_DIRS = ('im', 'image', 'images')
-TRUTH_DIRS = ('gt', 'mask', 'masks')
-
-# Headers are small and disks far away: threads wait for many at once.
+MASK_DIRS = ('gt', 'mask', 'masks')
+# Threads that read headers: small reads, mostly spent waiting for the disk.
 _READERS = 8
-# What the files of a format begin and, if whole and without an addition, end with.
+# First bytes of a format -> last bytes of an undamaged file without appended data.
 _ENDS = {b'\x89PNG': b'IEND\xaeB`\x82', b'\xff\xd8': b'\xff\xd9', b'GIF8': b';'}
 
 
 @dataclass(frozen=True)
-class Pair:
-    """An image and its mask; `stem` is the file name up to the suffix, in Unicode's form NFC."""
+class ImageMaskPair:
+    """Files of an image and its mask.
+
+    Attributes:
+        stem: File name without suffix, in Unicode's form NFC.
+        image: Path of the image.
+        mask: Path of the mask.
+    """
 
     stem: str
     image: Path
-    truth: Path
+    mask: Path
 
 
 @dataclass
 class Pairing:
-    """What `find_pairs` found.
+    """Result of `pair_images_and_masks`.
 
     Attributes:
-        pairs: sorted by stem.
-        problems: kind of problem -> the files that have it, as ``im/name.jpg``, with details.
+        pairs: Sorted by stem.
+        problems: Kind of problem -> the files that have it, as 'im/name.jpg', with details.
     """
 
-    pairs: list[Pair]
+    pairs: list[ImageMaskPair]
     problems: dict[str, list[str]] = field(default_factory=dict)
 
 
-def find_pairs(folder: Path) -> Pairing:
-    """Pairs of ``folder/{im,gt}`` (or their aliases), by stem; reads names and file sizes only.
+def pair_images_and_masks(folder: Path) -> Pairing:
+    """Pairs the files of `folder/{im,gt}`, or of the other names of these folders, by stem.
 
-    Hidden files and those without an image's suffix are passed over.
+    Reads file names and sizes only. Ignores hidden files and those without the suffix of an image.
 
     Raises:
-        FileNotFoundError: if one of the two folders is missing.
+        FileNotFoundError: If one of the two folders is missing.
     """
-    dirs = []
-    for names in (IMAGE_DIRS, TRUTH_DIRS):
-        there = [folder / name for name in names if (folder / name).is_dir()]
-        if not there:
-            raise FileNotFoundError(
-                f'no folder {folder / "|".join(names)}. Expected <data_root>/<subset>/im (or '
-                'image, images) and .../gt (or mask, masks); got data_root/subset = '
-                f"'{folder}'" + what_is_there(folder)
-            )
-        dirs.append(there[0])
+    image_dir, mask_dir = (_find_dir(folder, names) for names in (IMAGE_DIRS, MASK_DIRS))
     problems = defaultdict(list)
-    images, truths = (_by_stem(path, problems) for path in dirs)
-    if images and truths:
-        of_images, of_truths = dirs
-        problems['image(s) without a mask'] = _without_partner(images, truths, of_truths)
-        problems['mask(s) without an image'] = _without_partner(truths, images, of_images)
-    stems = sorted(images.keys() & truths.keys())
-    pairs = [Pair(stem, images[stem], truths[stem]) for stem in stems]
-    return Pairing(pairs, {kind: names for kind, names in problems.items() if names})
+    images, masks = (_files_by_stem(path, problems) for path in (image_dir, mask_dir))
+    if images and masks:
+        problems['image(s) without a mask'] = _without_partner(images, masks, mask_dir)
+        problems['mask(s) without an image'] = _without_partner(masks, images, image_dir)
+    stems = sorted(images.keys() & masks.keys())
+    pairs = [ImageMaskPair(stem, images[stem], masks[stem]) for stem in stems]
+    return Pairing(pairs, {kind: files for kind, files in problems.items() if files})
 
 
-def check_headers(pairs: list[Pair]) -> dict[str, list[str]]:
-    """Problems of files that are no images or cut off, and of masks of another size.
+def check_headers(pairs: list[ImageMaskPair]) -> dict[str, list[str]]:
+    """Returns problems of files that are no images or truncated, and of sizes that differ.
 
-    Sizes are of upright pictures: what EXIF says to both is honoured. Pixels are read only of files
+    Sizes are those of upright images (EXIF orientation applied). Pixels are decoded only of files
     that do not end as their format does.
     """
     problems = defaultdict(list)
     with ThreadPoolExecutor(_READERS) as pool:
-        for found in pool.map(_check_pair, pairs):
-            for kind, text in found:
+        for pair_problems in pool.map(_check_pair, pairs):
+            for kind, text in pair_problems:
                 problems[kind].append(text)
     return dict(problems)
 
 
-def check_kinds_of_masks(pairs: list[Pair], full_scale: int | None) -> dict[str, list[str]]:
-    """Problems of masks that cannot be used, found in the first mask of each kind of file.
+def check_kinds_of_masks(
+    pairs: list[ImageMaskPair], full_scale: int | None
+) -> dict[str, list[str]]:
+    """Returns problems of masks that `to_alpha` refuses, from the first mask of each kind of file.
 
-    A kind is a suffix and, of PNGs, a bit depth and colour type. ``full_scale`` is that of
-    ``to_alpha``. What cannot be read is passed over, see ``check_headers``.
+    Unreadable masks are left to `check_headers`.
+
+    Args:
+        pairs: Pairs of a set. A kind is a suffix and, of PNGs, a bit depth and colour type.
+        full_scale: As in `to_alpha`.
     """
     problems = defaultdict(list)
-    for path in _one_of_each_kind(pair.truth for pair in pairs):
+    for path in _first_of_each_kind(pair.mask for pair in pairs):
         try:
             mask = read_image(str(path))
         except (OSError, ValueError):
@@ -103,73 +103,129 @@ def check_kinds_of_masks(pairs: list[Pair], full_scale: int | None) -> dict[str,
         try:
             to_alpha(mask, full_scale)
         except ValueError as error:
-            text = f'{name_of(path)}, maybe others of its kind ({error})'
+            text = f'{short_name(path)}, maybe others of its kind ({error})'
             problems['unusable mask(s)'].append(text)
     return dict(problems)
 
 
-def report(problems: dict[str, list[str]], show: int = 5) -> list[str]:
-    """``['3 image(s) without a mask: im/a.jpg, ...']``, one line per kind of problem."""
+def summarise_problems(problems: dict[str, list[str]], limit: int = 5) -> list[str]:
+    """Returns one line for each kind of problem, with at most `limit` of its files.
+
+    Example:
+        >>> summarise_problems({'empty file(s)': ['im/a.jpg', 'im/b.jpg']}, limit=1)
+        ['2 empty file(s): im/a.jpg and 1 more']
+    """
     lines = []
-    for kind, names in problems.items():
-        more = f' and {len(names) - show} more' if len(names) > show else ''
-        lines.append(f'{len(names)} {kind}: {", ".join(names[:show])}{more}')
+    for kind, files in problems.items():
+        more = f' and {len(files) - limit} more' if len(files) > limit else ''
+        lines.append(f'{len(files)} {kind}: {", ".join(files[:limit])}{more}')
     return lines
 
 
 def image_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(stem, path) of what is named like an image in ``folder``, sorted by path."""
+    """Yields (stem, path) of everything named like an image in `folder`, sorted by path."""
     for path in sorted(folder.iterdir()):
-        # hidden files: macOS leaves `._name.jpg` beside every picture on foreign disks
+        # macOS adds a hidden `._name.jpg` to every image on foreign disks
         if not path.name.startswith('.') and path.suffix.lower() in IMAGE_SUFFIXES:
             yield stem_of(path), path
 
 
-def _by_stem(folder: Path, problems: dict[str, list[str]]) -> dict[str, Path]:
-    """Image files of ``folder`` by stem; adds what is wrong with them to ``problems``."""
+def short_name(path: Path) -> str:
+    """Returns 'im/name.jpg' in quotes, the name of a file in messages."""
+    return f"'{path.parent.name}/{path.name}'"
+
+
+def size_mismatch(
+    pair: ImageMaskPair, image_size: tuple[int, int], mask_size: tuple[int, int]
+) -> str:
+    """Returns "'gt/name.png' (40x30, its image 80x60)", with a hint if one of them is turned."""
+    text = '{}x{}, its image {}x{}'.format(*mask_size, *image_size)
+    if image_size == mask_size[::-1]:
+        text += '; one is turned: compare their EXIF orientations, which are honoured'
+    return f'{short_name(pair.mask)} ({text})'
+
+
+def list_subfolders(folder: Path) -> str:
+    """Returns the end of a message about a folder that lacks something: what it contains."""
+    if not folder.is_dir():
+        return ', which does not exist'
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return f', which holds the folders {names}' if names else ', which holds no folders'
+
+
+def _find_dir(folder: Path, names: tuple[str, ...]) -> Path:
+    for name in names:
+        if (folder / name).is_dir():
+            return folder / name
+    raise FileNotFoundError(
+        f'no folder {folder / "|".join(names)}: expected <data_root>/<subset>/im (or image, '
+        f"images) and .../gt (or mask, masks), got data_root/subset='{folder}'"
+        f'{list_subfolders(folder)}'
+    )
+
+
+def _files_by_stem(folder: Path, problems: dict[str, list[str]]) -> dict[str, Path]:
+    """Returns the image files of `folder` by stem; adds what is wrong with them to `problems`."""
     files = {}
     for stem, path in image_files(folder):
         if not path.is_file():
-            problems['folder(s) or broken link(s) named like an image'].append(name_of(path))
+            problems['folder(s) or broken link(s) named like an image'].append(short_name(path))
             continue
         if stem in files:
-            problems['file(s) whose stem another file has too'].append(name_of(path))
+            problems['file(s) whose stem another file has too'].append(short_name(path))
         files[stem] = path
         if path.stat().st_size == 0:
-            problems['empty file(s)'].append(name_of(path))
+            problems['empty file(s)'].append(short_name(path))
     if not files:
         text = f"no image file in '{folder}' (looked for {' '.join(_FORMATS)})"
-        if inner := [path.name for path in sorted(folder.iterdir()) if path.is_dir()]:
-            text += f', but the folder(s) {inner[:5]}'
+        if subfolders := [path.name for path in sorted(folder.iterdir()) if path.is_dir()]:
+            text += f', but the folder(s) {subfolders[:5]}'
         problems['empty folder(s)'].append(text)
     return files
 
 
-def _check_pair(pair: Pair) -> list[tuple[str, str]]:
+def _without_partner(files: dict[str, Path], partners: dict[str, Path], folder: Path) -> list[str]:
+    """Returns the names of files without a partner, and of files of another format that may be it.
+
+    Args:
+        files: Files of one folder by stem.
+        partners: Files of the other folder by stem.
+        folder: The other folder.
+    """
+    alone = [stem for stem in files if stem not in partners]
+    others = {stem_of(path): path for path in folder.iterdir() if path.is_file()} if alone else {}
+    return [
+        short_name(files[stem])
+        + (f' (of {short_name(others[stem])}, the format is not read)' if stem in others else '')
+        for stem in alone
+    ]
+
+
+def _check_pair(pair: ImageMaskPair) -> list[tuple[str, str]]:
     sizes, problems = [], []
-    paths = pair.image, pair.truth
+    paths = pair.image, pair.mask
     for path in paths:
         try:
             reason = 'no image'
             size = read_size(path)
             reason = 'cut off or damaged'
-            if not _ends_as_it_should(path):
+            if not _ends_like_its_format(path):
                 read_image(str(path))
             sizes.append(size)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else reason
-            if path.stat().st_size:  # find_pairs has named the empty ones
-                problems.append(('unreadable file(s)', f'{name_of(path)} ({reason})'))
+            if path.stat().st_size:  # `pair_images_and_masks` reports empty files
+                problems.append(('unreadable file(s)', f'{short_name(path)} ({reason})'))
     if len(sizes) == 2 and sizes[0] == sizes[1][::-1] != sizes[1]:
-        # perhaps turned by what stands behind the pixels, where `read_size` does not look
+        # the orientation may be stored behind the pixels, where `read_size` does not look
         sizes = [_decoded_size(path, size) for path, size in zip(paths, sizes, strict=True)]
     if len(sizes) == 2 and sizes[0] != sizes[1]:
-        problems.append(('mask(s) of another size than their image', sizes_text(pair, *sizes)))
+        problems.append(('mask(s) of another size than their image', size_mismatch(pair, *sizes)))
     return problems
 
 
-def _ends_as_it_should(path: Path) -> bool:
-    """Whether the file's last bytes are those of a whole one, as far as its format has any."""
+def _ends_like_its_format(path: Path) -> bool:
+    """Returns whether a file ends as its format does, True for formats without a fixed end."""
     with path.open('rb') as file:
         head = file.read(4)
         file.seek(-min(8, path.stat().st_size), os.SEEK_END)
@@ -178,51 +234,19 @@ def _ends_as_it_should(path: Path) -> bool:
     return not ends or tail.endswith(ends[0])
 
 
-def _one_of_each_kind(paths: Iterable[Path]) -> list[Path]:
-    """The first file of each suffix and, of PNGs, of each bit depth and colour type."""
+def _decoded_size(path: Path, default: tuple[int, int]) -> tuple[int, int]:
+    try:
+        return read_image(str(path)).size
+    except ValueError:
+        return default
+
+
+def _first_of_each_kind(paths: Iterable[Path]) -> list[Path]:
+    """Returns the first file of each suffix and, of PNGs, of each bit depth and colour type."""
     firsts = {}
     for path in paths:
         with path.open('rb') as file:
             head = file.read(26)
-        kind = head[24:] if head.startswith(b'\x89PNG') else b''
-        firsts.setdefault((path.suffix.lower(), kind), path)
+        depth_and_colour = head[24:] if head.startswith(b'\x89PNG') else b''
+        firsts.setdefault((path.suffix.lower(), depth_and_colour), path)
     return [*firsts.values()]
-
-
-def _decoded_size(path: Path, otherwise: tuple[int, int]) -> tuple[int, int]:
-    try:
-        return read_image(str(path)).size
-    except ValueError:
-        return otherwise
-
-
-def sizes_text(pair: Pair, of_image: tuple[int, int], of_truth: tuple[int, int]) -> str:
-    """``'gt/name.png' (40x30, its image 80x60)``, and where to look if one is turned."""
-    text = '{}x{}, its image {}x{}'.format(*of_truth, *of_image)
-    if of_image == of_truth[::-1]:
-        text += '; one is turned: compare their EXIF orientations, which are honoured'
-    return f'{name_of(pair.truth)} ({text})'
-
-
-def _without_partner(files: dict[str, Path], partners: dict[str, Path], folder: Path) -> list[str]:
-    """Names of files without a partner, and what may be it in its folder, but is no image."""
-    alone = [stem for stem in files if stem not in partners]
-    others = {stem_of(path): path for path in folder.iterdir() if path.is_file()} if alone else {}
-    return [
-        name_of(files[stem])
-        + (f' (of {name_of(others[stem])}, the format is not read)' if stem in others else '')
-        for stem in alone
-    ]
-
-
-def name_of(path: Path) -> str:
-    """``'im/name.jpg'``, in quotes: how a file is called in messages."""
-    return f"'{path.parent.name}/{path.name}'"
-
-
-def what_is_there(folder: Path) -> str:
-    """The end of a sentence about a folder that lacks something."""
-    if not folder.is_dir():
-        return ', which does not exist.'
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    return f', which holds the folders {names}.' if names else ', which holds no folders.'

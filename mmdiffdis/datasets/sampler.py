@@ -1,4 +1,4 @@
-"""An order of training samples that depends on the seed alone, and can be entered anywhere."""
+"""Sampling that depends on the seed alone and can resume at any position."""
 
 import itertools
 from collections.abc import Iterator, Sized
@@ -12,14 +12,14 @@ from ..utils.seeding import seed_streams, seed_words
 
 
 class Draw(int):
-    """A sample's index, with the random stream of this one drawing of it, for its augmentations.
+    """An int that carries the seed of this draw: the index of a sample and its random stream.
 
-    A data set that does not know of it sees a number. What MMEngine's `ConcatDataset` and
-    `RepeatDataset` make of it is a draw still.
+    A data set that does not use the stream sees a plain number. Subtraction and remainder keep the
+    stream, so that it passes through MMEngine's `ConcatDataset` and `RepeatDataset`.
 
     Args:
-        index: the sample.
-        stream: parts that :func:`seed_streams` takes.
+        index: Index of the sample.
+        stream: Arguments of `seed_streams`.
     """
 
     stream: tuple[int | str, ...]
@@ -40,28 +40,29 @@ class Draw(int):
 
 
 def seed_draw(index: int) -> None:
-    """Seeds the global generators for the drawing of a sample, if `index` is a :class:`Draw`."""
+    """Seeds the global generators from a `Draw`; does nothing for a plain index."""
     if isinstance(index, Draw):
         seed_streams(*index.stream)
 
 
 @DATA_SAMPLERS.register_module()
 class SeededSampler(Sampler):
-    """Draws samples in an order, and with random streams, of the seed and the position alone.
+    """Sampler whose order and random streams are functions of the seed and the position.
 
-    Of W processes, number r takes the positions r, r + W, ...: the global batches are the same
-    whatever the number of processes. `DefaultSampler` and `InfiniteSampler` cannot be entered at a
-    position, and with them the augmentations depend on how many samples a worker has loaded.
+    Of W processes, process r takes the positions r, r + W, ..., so that the global batches do not
+    depend on the number of processes. `DefaultSampler` and `InfiniteSampler` cannot resume at a
+    position, and with them the augmentation depends on the number of samples that a worker has
+    loaded before.
 
     Args:
-        dataset: what is drawn from.
-        shuffle: a new order every round; False: that of the data set.
-        endless: go on for ever, for `IterBasedTrainLoop`; False: one round, for
+        dataset: Data set to sample from.
+        shuffle: Whether each round has a new order; False: the order of the data set.
+        endless: Whether to go on for ever, for `IterBasedTrainLoop`; False: one round, for
             `EpochBasedTrainLoop`, its first samples repeated until every process has as many.
-        seed: of everything; None: one drawn by chance, the same in all processes.
+        seed: Seed; None: a random one, the same in all processes.
 
     Attributes:
-        start: the position in the whole training at which iterating begins.
+        start: Position in the whole training at which iteration begins.
     """
 
     def __init__(
@@ -74,27 +75,27 @@ class SeededSampler(Sampler):
         self.start = 0
 
     def __len__(self) -> int:
-        """Samples of one round that this process takes."""
+        """Returns the number of samples of one round in this process."""
         return -(-self.size // self.world_size)
 
     def __iter__(self) -> Iterator[Draw]:
         positions = itertools.count(self.start + self.rank, self.world_size)
         round_size = self.size if self.endless else len(self) * self.world_size
-        current, order = None, None
+        current_round, order = None, None
         for position in positions if self.endless else itertools.islice(positions, len(self)):
             number, i = divmod(position, round_size)
-            if number != current:
-                current, order = number, self._order(number)
+            if number != current_round:
+                current_round, order = number, self._order(number)
             yield Draw(int(order[i % self.size]), (self.seed, 'draw', number, i))
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin with a round; an endless order has none to begin with."""
+        """Moves to the start of a round; does nothing if the order is endless."""
         if not self.endless:
             self.start = epoch * len(self) * self.world_size
 
     def _order(self, number: int) -> np.ndarray:
         if not self.shuffle:
             return np.arange(self.size)
-        # The legacy generator: the one stream that NumPy promises never to change.
+        # NumPy promises not to change the stream of its legacy generator
         words = seed_words(self.seed, 'order', number)
         return np.random.RandomState(words).permutation(self.size)

@@ -1,4 +1,4 @@
-"""Which pictures of one folder are held out, so that none of their siblings is trained on."""
+"""Split of one folder into training and validation images that keeps series together."""
 
 import hashlib
 import logging
@@ -9,31 +9,31 @@ from collections.abc import Sequence
 from mmengine.logging import print_log
 
 PARTS = ('train', 'val')
-# A video's frames, or a burst's pictures: what stands before the last number of the stem.
+# Frames of a video or images of a burst share the text before the last number of the stem.
 _SERIES = re.compile(r'(.+?)[-_ .]*\d+')
 
 
 def split_stems(stems: Sequence[str], val_share: float) -> dict[str, list[str]]:
-    """'train' and 'val' -> stems, in their order; the same on every machine.
+    """Divides stems into 'train' and 'val', in their order, the same on every machine.
 
-    Pictures whose stems differ only in their last number form a series, which is never divided: a
-    model is not to be scored on neighbours of what it was trained on. If all are one series, single
-    pictures are divided, and a warning says so.
+    Images whose stems differ only in their last number form a series. A series is never divided,
+    because scores on neighbours of training images would be too good. If all stems are one series,
+    single images are held out, with a warning.
 
     Args:
-        stems: of the pictures.
-        val_share: about how much of them to hold out, above 0 and below 1; one series at least.
+        stems: Stems of the images.
+        val_share: Approximate share to hold out, above 0 and below 1; at least one series.
 
     Raises:
-        ValueError: `val_share` out of range, or less than two pictures.
+        ValueError: If `val_share` is out of range or there are fewer than two images.
     """
     if not 0 < val_share < 1 or len(stems) < 2:
         raise ValueError(
-            f'{len(stems)} picture(s) to be split, val_share={val_share}: expected two pictures '
-            'or more, and a share above 0 and below 1; part=None takes all of them'
+            f'cannot split {len(stems)} image(s) with val_share={val_share}: expected two images '
+            'or more and a share above 0 and below 1; part=None takes all images'
         )
-    series = _series_of(stems)
-    # A hash's order is random, but no new picture changes the order of the old ones.
+    series = _group_by_series(stems)
+    # The order of hashes is arbitrary, and new images do not change that of the old ones.
     order = sorted(series, key=lambda name: hashlib.blake2b(name.encode()).digest())
     limit, held_out = val_share * len(stems), []
     for name in order:
@@ -46,7 +46,7 @@ def split_stems(stems: Sequence[str], val_share: float) -> dict[str, list[str]]:
     }
 
 
-def _series_of(stems: Sequence[str]) -> dict[str, list[str]]:
+def _group_by_series(stems: Sequence[str]) -> dict[str, list[str]]:
     series = defaultdict(list)
     for stem in stems:
         match = _SERIES.fullmatch(stem)
@@ -54,8 +54,8 @@ def _series_of(stems: Sequence[str]) -> dict[str, list[str]]:
     if len(series) > 1:
         return series
     print_log(
-        f'all {len(stems)} pictures look like one series ({stems[0]}, ...): single ones are held '
-        'out. If they are frames of one video, the scores will be too good.',
+        f'all {len(stems)} images look like one series ({stems[0]}, ...), so single images are '
+        'held out; if they are frames of one video, the scores will be too good',
         logger='current',
         level=logging.WARNING,
     )

@@ -1,4 +1,4 @@
-"""Images and masks as files, arrays and panels."""
+"""Images and masks: reading, pixel values, panels."""
 
 from .foreground import foreground_colour
 from .panels import contact_sheet, cutout, overlay, panel

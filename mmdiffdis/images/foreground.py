@@ -1,4 +1,4 @@
-"""The colour of the foreground alone, where it is mixed with what lies behind."""
+"""Foreground colour estimation for semi-transparent pixels."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -7,25 +7,28 @@ import cv2
 import numpy as np
 
 _RADII = (90, 6)  # of the two passes: far, then near
-_TILE = 1024  # rows and columns estimated at once, which bounds the memory whatever the size
+_TILE = 1024  # rows and columns estimated at once, which bounds the memory
 _EPSILON = 1e-5
 
 
 def foreground_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3]: the colours of the foreground, e.g. of a hair without the wall behind it.
+    """Returns the image with the background's colour removed from pixels that show both.
 
-    Colours where the mask is 1 stay, and so do those where it is 0.
+    Colours where the mask is 0 or 1 stay as they are.
 
     Source: Forte, Approximate Fast Foreground Colour Estimation, ICIP 2021: means of foreground and
-    background around each pixel, weighted by the mask, corrected such that the two mixed make the
-    picture.
+    background around each pixel, weighted by the mask, corrected such that their mixture is the
+    image.
 
     Args:
         image: uint8 [H, W, 3].
-        mask: float [H, W] in [0, 1].
+        mask: Float [H, W] in [0, 1].
+
+    Returns:
+        uint8 [H, W, 3].
     """
     colours = image.copy()
-    for (rows, *near_rows), (columns, *near_columns) in product(*map(_spans, mask.shape)):
+    for (rows, *near_rows), (columns, *near_columns) in product(*map(_tiles, mask.shape)):
         mixed = (mask[rows, columns] > 0) & (mask[rows, columns] < 1)
         if mixed.any():
             around, inside = zip(near_rows, near_columns, strict=True)
@@ -35,8 +38,8 @@ def foreground_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return colours
 
 
-def _spans(length: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Along a side: a tile, what its colours depend on, and where in that the tile lies."""
+def _tiles(length: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Yields each tile along a side, its surroundings, and the tile's place within these."""
     margin = sum(_RADII)
     for start in range(0, length, _TILE):
         tile = slice(start, min(start + _TILE, length))
@@ -49,13 +52,13 @@ def _estimate(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     for radius in _RADII:
         near = _weighted_mean(foreground, alpha, radius)
         background = _weighted_mean(background, 1 - alpha, radius)
-        unexplained = image - alpha * near - (1 - alpha) * background
-        foreground = (near + alpha * unexplained).clip(0, 255)
+        residual = image - alpha * near - (1 - alpha) * background
+        foreground = (near + alpha * residual).clip(0, 255)
     return foreground
 
 
 def _weighted_mean(colours: np.ndarray, weight: np.ndarray, radius: int) -> np.ndarray:
-    """Means over a square around each pixel."""
+    """Returns the weighted mean over a square around each pixel."""
     size = (2 * radius + 1,) * 2
     total = cv2.blur(weight, size)[..., None]
     return cv2.blur(colours * weight, size) / (total + _EPSILON)

@@ -5,24 +5,22 @@ import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image
 
-# A grey mask stored as RGB JPEG comes back with channels that differ by a few levels; a photograph
-# or a red mask differs by far more.
+# The channels of a grey mask saved as RGB JPEG differ by a few levels, those of a photograph or a
+# red mask by far more.
 _GREY_TOLERANCE = 40
-
-# Lossless masks whose largest value is this small hold class indices, not grey levels.
+# Lossless masks whose largest value is this small hold class indices instead of grey levels.
 _LARGEST_CLASS_INDEX = 15
-
 _LOSSY_FORMATS = ('JPEG', 'MPO', 'WEBP')
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3] in RGB order, of any mode of picture.
+    """Converts an image of any mode to uint8 [H, W, 3] RGB.
 
     16-bit grey is scaled to 8 bits. Transparent pixels are laid over white, as most viewers show
-    them: what lies hidden beneath them is often garbage.
+    them, because their hidden colours are often garbage.
 
     Raises:
-        ValueError: for 32-bit integer and floating-point pictures, whose white is not defined.
+        ValueError: If 32-bit integers leave [0, 65535], or floating-point numbers [0, 1].
     """
     if image.mode.startswith(('I', 'F')):
         return np.repeat(np.uint8(np.rint(_deep_grey(image) * 255))[..., None], 3, axis=2)
@@ -35,19 +33,23 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 def to_alpha(
     image: Image.Image, full_scale: int | None = None, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
-    """[H, W] of any mode of mask: float32 up to 1, or uint8 up to 255, which is foreground.
+    """Converts a mask of any mode to [H, W], float32 in [0, 1] or uint8 in [0, 255].
 
-    In this order: an alpha channel that varies is the mask; a palette of two colours, the first
-    black, is an index map; everything else must be grey. What counts as 1:
+    An alpha channel that varies is the mask. Otherwise, a palette of two colours, the first of them
+    black, is an index map. Everything else must be grey.
 
-    * ``full_scale``, if given;
-    * 1, if the file is lossless and holds no other values than 0 and 1 (boolean and 0/1 masks);
-    * 255 for 8-bit files, and for 16-bit files without any larger value;
-    * 65535 for other 16-bit files.
+    Args:
+        image: The mask.
+        full_scale: Value that means full foreground. If None, it is
+
+            * 1, if the file is lossless and has no values but 0 and 1 (boolean and 0/1 masks);
+            * 255 for 8-bit files, and for 16-bit files without any larger value;
+            * 65535 for other 16-bit files.
+        dtype: Type of the result.
 
     Raises:
-        ValueError: if the mask is coloured, or lossless and without any value above 15 (class
-        indices?).
+        ValueError: If the mask is coloured, or if it is lossless with a largest value of 2 to 15,
+            which may be class indices.
     """
     grey, white = _grey_levels(image)
     if full_scale is None:
@@ -58,9 +60,9 @@ def to_alpha(
             full_scale = 1
         elif lossless and 1 < largest <= _LARGEST_CLASS_INDEX and white >= 255:
             raise ValueError(
-                f'its largest value is {largest:g}, which looks like class indices. Save it as 0 '
+                f'its largest value is {largest:g}, which looks like class indices; save it as 0 '
                 'and 255, or set `full_scale` of LoadDISAnnotations to the value that means '
-                'foreground.'
+                'foreground'
             )
         else:
             full_scale = 255 if white == 65535 and largest <= 255 else white
@@ -71,19 +73,19 @@ def to_alpha(
     return _to_dtype(grey / full_scale, dtype)
 
 
+def is_zero_and_one(image: Image.Image) -> bool:
+    """Returns whether 1 means foreground in a mask although its format has grey levels."""
+    grey, white = _grey_levels(image)
+    return white >= 255 and image.format not in _LOSSY_FORMATS and grey.max() == 1
+
+
 def _to_dtype(alpha: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     alpha = np.clip(alpha, 0, 1)
     return (np.rint(alpha * 255) if dtype == np.uint8 else alpha).astype(dtype)
 
 
-def is_zero_and_one(image: Image.Image) -> bool:
-    """Whether `to_alpha` takes 1 for foreground although the format has grey levels."""
-    grey, white = _grey_levels(image)
-    return white >= 255 and image.format not in _LOSSY_FORMATS and grey.max() == 1
-
-
 def _grey_levels(image: Image.Image) -> tuple[np.ndarray, int]:
-    """Grey levels [H, W] and the level that the file's format calls white."""
+    """Returns the grey levels [H, W] and the level of white in the file's format."""
     if image.mode == '1':
         return np.array(image, np.uint8), 1
     if image.mode == 'F':
@@ -104,22 +106,22 @@ def _grey_levels(image: Image.Image) -> tuple[np.ndarray, int]:
     if image.mode == 'L':
         return np.array(image), 255
     colours = np.array(image.convert('RGB'))
-    spread = int(np.ptp(colours, axis=2).max())
-    if spread > _GREY_TOLERANCE:
+    difference = int(np.ptp(colours, axis=2).max())
+    if difference > _GREY_TOLERANCE:
         raise ValueError(
-            f'it is coloured (channels differ by up to {spread} of 255), so its grey level does '
-            'not tell foreground from background. Save it as a grey image, black to white.'
+            f'it is coloured (channels differ by up to {difference} of 255), so its grey level '
+            'does not tell foreground from background; save it as a grey image, black to white'
         )
     return np.array(Image.fromarray(colours).convert('L')), 255
 
 
 def _deep_grey(image: Image.Image) -> np.ndarray:
-    """float64 [H, W] in [0, 1] of a picture of more than 8 bits."""
+    """Returns an image of more than 8 bits as float64 [H, W] in [0, 1]."""
     values = np.array(image, np.float64)
     white = 1 if image.mode == 'F' else 65535
     if not (values.min() >= 0 and values.max() <= white):
         raise ValueError(
             f'its values lie in [{values.min():g}, {values.max():g}], expected [0, {white}] for '
-            f"mode '{image.mode}'. Save it with 8 or 16 bits."
+            f"mode '{image.mode}'; save it with 8 or 16 bits"
         )
     return values / white

@@ -1,7 +1,7 @@
-"""A synthetic set for dichotomous image segmentation, drawn by the project itself.
+"""A synthetic set for dichotomous image segmentation.
 
-strokes (geometry, rasteriser) -> shapes_thin, shapes_solid (objects) -> scene, photo (one image
-and its mask) -> writer (a set on disk in DIS5K's layout).
+strokes (geometry, rasteriser) -> shapes_thin, shapes_solid, shapes_living (objects) -> scene, photo
+(one image and its mask) -> writer (a set on disk in DIS5K's layout).
 """
 
 from .scene import KINDS, SPLITS, Sample, draw_sample

@@ -1,7 +1,7 @@
-"""Pixels of the synthetic set: crops of real photographs, gradients, noise and colours.
+"""Pixels of the synthetic set: crops of photographs, gradients, noise and colours.
 
-The photographs are those that lie inside scikit-image's wheel (`skimage.data` names the source and
-licence of each); nothing is downloaded. Every image is float32 [H, W, 3], BGR, in [0, 1].
+The photographs are part of scikit-image's wheel (`skimage.data` names their sources and licences);
+nothing is downloaded. Every image is float32 [H, W, 3], BGR, in [0, 1].
 """
 
 from functools import lru_cache
@@ -35,20 +35,20 @@ LONGEST_SIDE = 800
 
 @lru_cache(maxsize=1)
 def load_photos() -> dict[str, np.ndarray]:
-    """The bundled photographs by file name, uint8 BGR.
+    """Returns the bundled photographs by file name, uint8 BGR.
 
     Raises:
-        FileNotFoundError: If scikit-image was packaged without its photographs.
+        FileNotFoundError: If scikit-image is installed without its photographs.
     """
     folder = Path(skimage.__file__).parent / 'data'
     photos = {}
     for name in SCENES + TEXTURES:
         if not (folder / name).is_file():
             raise FileNotFoundError(
-                f'scikit-image {skimage.__version__} lies in {folder} without {name}, which its '
-                'wheels contain; reinstall it with: pip install --force-reinstall scikit-image'
+                f'scikit-image {skimage.__version__} in {folder} has no {name}, which its wheels '
+                'contain; reinstall it with: pip install --force-reinstall scikit-image'
             )
-        # Not cv2.imread: libpng inside OpenCV complains about some of these files' colour profiles.
+        # Not cv2.imread: OpenCV's libpng warns about the colour profiles of some of these files.
         photo = imread(folder / name)
         photo = cv2.cvtColor(photo, cv2.COLOR_GRAY2BGR if photo.ndim == 2 else cv2.COLOR_RGB2BGR)
         shrink = LONGEST_SIDE / max(photo.shape)
@@ -65,13 +65,13 @@ def crop(
     width: int,
     zoom: tuple[float, float] = (0.3, 1.0),
 ) -> np.ndarray:
-    """A random, perhaps mirrored crop of one of the photographs, resized to [height, width, 3].
+    """Returns a random, perhaps mirrored crop of a photograph, resized to [height, width, 3].
 
     Args:
-        rng: Source of the choice.
+        rng: Random generator.
         names: Photographs to choose from.
-        height: Of the result.
-        width: Of the result.
+        height: Height of the result.
+        width: Width of the result.
         zoom: Range of the share of the photograph that the crop spans.
     """
     photo = load_photos()[str(rng.choice(names))]
@@ -83,13 +83,13 @@ def crop(
     piece = photo[top : top + size_y, left : left + size_x]
     if rng.random() < 0.5:
         piece = piece[:, ::-1]
-    how = cv2.INTER_AREA if share > 1 else cv2.INTER_CUBIC
-    piece = cv2.resize(np.ascontiguousarray(piece), (width, height), interpolation=how)
+    interpolation = cv2.INTER_AREA if share > 1 else cv2.INTER_CUBIC
+    piece = cv2.resize(np.ascontiguousarray(piece), (width, height), interpolation=interpolation)
     return piece.astype(np.float32) / 255
 
 
 def recolour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image in other colours: its channels mixed, or its grey values between two colours."""
+    """Returns the image with its channels mixed, or its grey values mapped between two colours."""
     if rng.random() < 0.45:
         grey = image @ np.float32([0.114, 0.587, 0.299])
         dark, light = sorted((colour(rng), colour(rng)), key=lambda c: c.sum())
@@ -101,7 +101,7 @@ def recolour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def colour(rng: np.random.Generator) -> np.ndarray:
-    """A colour of things: black, white, greys, browns or any hue; float32 [3], BGR."""
+    """Returns a random colour: black, white, grey, brown or any hue; float32 [3], BGR."""
     family = rng.choice(['grey', 'dark', 'light', 'brown', 'any'], p=[0.15, 0.2, 0.15, 0.15, 0.35])
     hue, saturation, value = {
         'grey': (rng.uniform(0, 360), rng.uniform(0, 0.12), rng.uniform(0.2, 0.8)),
@@ -115,7 +115,7 @@ def colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def fractal(rng: np.random.Generator, height: int, width: int, cells: int = 3) -> np.ndarray:
-    """Smooth noise over four octaves from `cells` per side, float32 [height, width] in [0, 1]."""
+    """Returns smooth noise in [0, 1], [height, width]: four octaves from `cells` per side."""
     total = np.zeros((height, width), np.float32)
     for octave in range(4):
         count = cells * 2**octave
@@ -128,7 +128,7 @@ def fractal(rng: np.random.Generator, height: int, width: int, cells: int = 3) -
 def ramp(
     rng: np.random.Generator, height: int, width: int, angle: float | None = None
 ) -> np.ndarray:
-    """A linear ramp from 0 to 1 along `angle` (random by default), float32 [height, width]."""
+    """Returns a linear ramp from 0 to 1 along `angle` (default: random), [height, width]."""
     angle = rng.uniform(0, 2 * np.pi) if angle is None else angle
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
     x = np.linspace(-1, 1, width, dtype=np.float32)[None] * np.float32(np.cos(angle))
@@ -137,13 +137,13 @@ def ramp(
 
 
 def blend(low: np.ndarray, high: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """`low` where the weight [H, W] is 0, `high` where it is 1; colours [3] or images."""
+    """Mixes colours [3] or images: `low` where the weight [H, W] is 0, `high` where it is 1."""
     weight = weight[..., None]
     return (low * (1 - weight) + high * weight).astype(np.float32)
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur; large ones are done at a quarter of the size, which looks the same."""
+    """Applies a Gaussian blur; a large one at a quarter of the size, which looks the same."""
     if sigma < 0.3:
         return image
     if sigma < 3:

@@ -1,4 +1,4 @@
-"""One image and its mask: an object from the shape files in front of a believable background.
+"""One image and its mask: an object in front of a plausible background.
 
 `draw_sample`: (1) shape -> parts and coverage; (2) background; (3) distractors out of focus;
 (4) shadow; (5) materials and shading; (6) composition; (7) haze and reflections over everything;
@@ -21,13 +21,13 @@ LUMA = np.float32([0.114, 0.587, 0.299])
 
 @dataclass(frozen=True)
 class Kind:
-    """What can be drawn.
+    """A kind of object.
 
-    Args:
-        draw: Draws one such object.
-        tilt: Largest turn, in degrees, in which it is seen.
-        share: How often it appears among the kinds.
-        stands: Whether it stands on a floor, so that it casts a shadow there.
+    Attributes:
+        draw: Function that draws one such object.
+        tilt: Largest rotation in degrees.
+        share: Number of objects of this kind in a deck, see `kind_of`.
+        stands: Whether it stands on a floor and may cast its shadow there.
     """
 
     draw: Callable[[np.random.Generator], Shape]
@@ -66,7 +66,14 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Sample:
-    """A drawn image: `image` uint8 [H, W, 3] BGR, `mask` uint8 [H, W] soft, and what it shows."""
+    """A synthetic image and its mask.
+
+    Attributes:
+        image: uint8 [H, W, 3] BGR.
+        mask: uint8 [H, W], soft.
+        kind: Kind of the object.
+        stem: Stem of the file names.
+    """
 
     image: np.ndarray
     mask: np.ndarray
@@ -75,22 +82,22 @@ class Sample:
 
 
 def kind_of(seed: int, split: str, index: int) -> str:
-    """The kind of image `index`: shuffled decks of all kinds, so that any run of them is mixed."""
+    """Returns the kind of image `index`, from shuffled decks that hold all kinds."""
     deck = [name for name, kind in KINDS.items() for _ in range(kind.share)]
-    turn, position = divmod(index, len(deck))
-    rng = np.random.default_rng([seed, SPLITS.index(split), turn])
+    number, position = divmod(index, len(deck))
+    rng = np.random.default_rng([seed, SPLITS.index(split), number])
     return deck[rng.permutation(len(deck))[position]]
 
 
 def draw_sample(seed: int, split: str, index: int, height: int = 256, width: int = 256) -> Sample:
-    """Image `index` of a split; the arguments alone decide every pixel.
+    """Draws image `index` of a split; the pixels depend on the arguments alone.
 
     Args:
-        seed: Of the whole set, 0 or more.
+        seed: Seed of the whole set, 0 or more.
         split: One of SPLITS.
-        index: Of the image, from 0.
-        height: Of the image.
-        width: Of the image.
+        index: Number of the image, from 0.
+        height: Height of the image.
+        width: Width of the image.
     """
     kind = kind_of(seed, split, index)
     rng = np.random.default_rng([seed, SPLITS.index(split), index, height, width])
@@ -110,11 +117,11 @@ def draw_sample(seed: int, split: str, index: int, height: int = 256, width: int
 
 
 def draw_parts(rng: np.random.Generator, kind: str, height: int, width: int) -> np.ndarray:
-    """Part numbers of one object at SUPERSAMPLE times the size, uint8; 0 is background."""
-    extent = (0.95, 1.3) if rng.random() < 0.12 else (0.6, 0.97)  # some leave the frame
+    """Draws the part numbers of an object at SUPERSAMPLE times the size, uint8; 0: background."""
+    extent = (0.95, 1.3) if rng.random() < 0.12 else (0.6, 0.97)  # some leave the image
     shape = KINDS[kind].draw(rng)
     across, down = np.ptp(bounds(shape), axis=0)
-    if across < 1.1 * down and rng.random() < 0.25:  # a compound of two or three alike
+    if across < 1.1 * down and rng.random() < 0.25:  # two or three of a kind
         for _ in range(int(rng.integers(1, 3))):
             shape = beside(shape, KINDS[kind].draw(rng), rng)
     shape = place(shape, rng, height, width, np.radians(KINDS[kind].tilt), extent)
@@ -122,13 +129,13 @@ def draw_parts(rng: np.random.Generator, kind: str, height: int, width: int) -> 
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A photograph, a room with a floor, a sky, a studio or a smooth pattern."""
+    """Draws a photograph, a room with a floor, a sky, a studio or a smooth pattern."""
     style = rng.choice(['photo', 'room', 'sky', 'studio', 'smooth'], p=[0.5, 0.25, 0.1, 0.1, 0.05])
     if style == 'photo':
         names = SCENES if rng.random() < 0.6 else TEXTURES
         scene = crop(rng, names, height, width)
         scene = recolour(rng, scene) if rng.random() < 0.6 else scene
-        # Scenes hold objects of their own: out of focus, they cannot be taken for the foreground.
+        # blurred, so that the objects of a photograph are not taken for the foreground
         return blur(scene, rng.uniform(2, 6) * width / 256)
     if style == 'room':
         return _room(rng, height, width)
@@ -148,7 +155,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _room(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A wall over a floor whose texture recedes."""
+    """Draws a wall above a floor in perspective."""
     horizon = int(height * rng.uniform(0.35, 0.85))
     wall = blend(colour(rng), colour(rng), ramp(rng, height, width))
     if rng.random() < 0.6:
@@ -176,7 +183,7 @@ def _room(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _panels(rng: np.random.Generator, wall: np.ndarray, floor: int) -> np.ndarray:
-    """The wall with flat things on it that nobody would call the subject: frames, doors."""
+    """Draws flat things on the wall that are not the subject, such as frames and doors."""
     height, width = wall.shape[:2]
     for _ in range(int(rng.integers(1, 5))):
         left, right = np.sort(rng.uniform(-0.3, 1.3, 2) * width).astype(int)
@@ -198,7 +205,7 @@ def _panels(rng: np.random.Generator, wall: np.ndarray, floor: int) -> np.ndarra
 
 
 def distractors(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
-    """The scene with a few things behind the object: out of focus, small or at the border."""
+    """Adds a few things behind the object: out of focus, small or at the border."""
     height, width = scene.shape[:2]
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.4, 0.3, 0.2, 0.1]))):
         kind = str(rng.choice(list(KINDS)))
@@ -215,7 +222,7 @@ def distractors(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
 def cast_shadow(
     rng: np.random.Generator, scene: np.ndarray, alpha: np.ndarray, stands: bool
 ) -> np.ndarray:
-    """The scene darkened where the object keeps light away: on the wall behind or on the floor."""
+    """Darkens the wall behind the object or the floor by the object's shadow."""
     if rng.random() < 0.3:
         return scene
     height, width = alpha.shape
@@ -232,9 +239,9 @@ def cast_shadow(
 
 
 def paint(rng: np.random.Generator, parts: np.ndarray, scene: np.ndarray) -> np.ndarray:
-    """Materials on the parts: plain, graded, clouded or photographic; [H, W, 3].
+    """Paints the parts with plain, graded, clouded or photographic materials; [H, W, 3].
 
-    Most parts differ from what is behind them; some (5 %) may be camouflaged.
+    Most parts differ from their background; 5 % may be camouflaged.
     """
     total = area_average(parts > 0)
     height, width = total.shape
@@ -255,7 +262,7 @@ def paint(rng: np.random.Generator, parts: np.ndarray, scene: np.ndarray) -> np.
             }[str(style)]()
             material = blend(tint, other, weight)
         coverage = area_average(parts == part)
-        # In focus, a surface shows a texture finer than anything left of what is behind it.
+        # The object is in focus: its texture is finer than the blurred background.
         texture = fractal(rng, height, width, int(rng.integers(24, 64))) - 0.5
         material = material * (1 + rng.uniform(0.3, 0.8) * texture)[..., None]
         if rng.random() < 0.95:
@@ -265,10 +272,10 @@ def paint(rng: np.random.Generator, parts: np.ndarray, scene: np.ndarray) -> np.
 
 
 def shade(rng: np.random.Generator, surface: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """The surface lit from a side: edges of the object and of its parts turn to or from the light.
+    """Lights the surface from one side: the edges of parts get lighter or darker.
 
     Args:
-        rng: Source of the light.
+        rng: Random generator.
         surface: Materials [H, W, 3].
         parts: Part numbers at SUPERSAMPLE times the size.
     """
@@ -295,23 +302,23 @@ def shade(rng: np.random.Generator, surface: np.ndarray, parts: np.ndarray) -> n
 def stand_out(
     rng: np.random.Generator, surface: np.ndarray, scene: np.ndarray, alpha: np.ndarray
 ) -> np.ndarray:
-    """The surface made lighter or darker where its mean colour is that of what is behind it."""
+    """Makes the surface lighter or darker if its mean colour is near that of its surroundings."""
     size = max(3, alpha.shape[1] // 16) // 2 * 2 + 1
     near = cv2.dilate(alpha, np.ones((size, size), np.uint8)) - alpha
     inside = cv2.mean(surface * alpha[..., None])[:3] / np.float32(max(alpha.mean(), 1e-6))
     around = cv2.mean(scene * near[..., None])[:3] / np.float32(max(near.mean(), 1e-6))
-    wanted = rng.uniform(0.15, 0.35)
-    if np.abs(inside - around).max() > wanted:
+    contrast = rng.uniform(0.15, 0.35)
+    if np.abs(inside - around).max() > contrast:
         return surface
     level = float(around @ LUMA)
     up = rng.random() < 0.5 if 0.35 < level < 0.65 else level <= 0.35
-    goal = np.clip(level + (wanted if up else -wanted), 0.04, 0.96)
+    goal = np.clip(level + (contrast if up else -contrast), 0.04, 0.96)
     gamma = np.log(goal) / np.log(np.clip(float(inside @ LUMA), 0.03, 0.97))
     return np.clip(surface, 1e-3, 1) ** np.float32(np.clip(gamma, 0.3, 4))
 
 
 def haze(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image behind translucent clutter: bokeh discs, streaks of light, mist."""
+    """Adds translucent bokeh discs, streaks of light or mist over the image."""
     height, width = image.shape[:2]
     style = rng.choice(['none', 'bokeh', 'streaks', 'mist'], p=[0.7, 0.1, 0.1, 0.1])
     if style == 'none':
@@ -336,7 +343,7 @@ def haze(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def camera(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image as a camera keeps it: vignette, colour cast, exposure, softness, noise."""
+    """Adds the effects of a camera: vignette, colour cast, exposure, blur, noise."""
     height, width = image.shape[:2]
     if rng.random() < 0.4:
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]

@@ -1,6 +1,6 @@
-"""Living things: branches, leaves, limbs and feelers.
+"""Shapes of living things: trees, ferns, people and animals.
 
-Each function draws one of them from a random generator as a list of strokes, in units of its own.
+Each function draws one of them from a random generator as a list of strokes, in any units.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from .strokes import Shape, arc, fill, limb, line, spline
 
 
 def tree(rng: np.random.Generator) -> Shape:
-    """A bare tree: branches that fork and thin out, perhaps with some leaves."""
+    """Draws a bare tree: branches that fork and thin out, perhaps with some leaves."""
     shape, leaves = [], rng.random() < 0.5
     spread, shrink = rng.uniform(0.3, 0.6), rng.uniform(0.68, 0.8)
 
@@ -33,7 +33,7 @@ def tree(rng: np.random.Generator) -> Shape:
 
 
 def fern(rng: np.random.Generator) -> Shape:
-    """A frond or a small plant: leaflets along bent stems."""
+    """Draws a frond or a small plant: leaflets along bent stems."""
     shape = []
     for heading in rng.normal(0, 0.5, int(rng.integers(1, 5))):
         bend, count = rng.uniform(-0.8, 0.8), int(rng.integers(9, 18))
@@ -54,7 +54,7 @@ def fern(rng: np.random.Generator) -> Shape:
 
 
 def figure(rng: np.random.Generator) -> Shape:
-    """A standing, walking or reaching person: round limbs, a torso, a head."""
+    """Draws a standing, walking or reaching person: round limbs, a torso, a head."""
     shape: Shape = []
     hip, neck = np.array([0, 0.0]), np.array([rng.normal(0, 0.08), -0.75])
     thick = rng.uniform(0.13, 0.2)
@@ -102,7 +102,7 @@ def figure(rng: np.random.Generator) -> Shape:
 
 
 def animal(rng: np.random.Generator) -> Shape:
-    """A four-legged animal or an insect: a body on thin legs, with tail, horns or feelers."""
+    """Draws a four-legged animal or an insect: a body on thin legs, with tail, horns or feelers."""
     shape: Shape = []
     if rng.random() < 0.3:  # insect
         for x in (-0.3, 0, 0.3):

@@ -1,6 +1,6 @@
-"""Shapes with a body: large interiors to fill, with handles, legs, wings and holes.
+"""Shapes with large interiors, and with handles, legs, wings and holes.
 
-Each function draws one object from a random generator as a list of strokes, in units of its own.
+Each function draws one object from a random generator as a list of strokes, in any units.
 """
 
 import cv2
@@ -10,7 +10,7 @@ from .strokes import Shape, arc, box, cut, fill, limb, line, outline, ring, spli
 
 
 def decals(rng: np.random.Generator, reach: float = 0.8) -> Shape:
-    """A pattern on a surface: stripes, dots or patches of a second material."""
+    """Draws a pattern on a surface: stripes, dots or patches of a second material."""
     style = rng.choice(['none', 'stripes', 'dots', 'patches'])
     if style == 'stripes':
         angle, half = (
@@ -35,7 +35,7 @@ def decals(rng: np.random.Generator, reach: float = 0.8) -> Shape:
 
 
 def blob(rng: np.random.Generator) -> Shape:
-    """A smooth or a rough lump: stones, fruit, loaves, clumps."""
+    """Draws a smooth or a rough lump: stones, fruit, loaves, clumps."""
     smooth = rng.random() < 0.5
     curve = outline(rng, 5 if smooth else 40, 0.18 if smooth else 0.09, 200)
     curve = curve * [1, rng.uniform(0.6, 1)]
@@ -43,7 +43,7 @@ def blob(rng: np.random.Generator) -> Shape:
 
 
 def letters(rng: np.random.Generator) -> Shape:
-    """One to three characters, most with counters (holes)."""
+    """Draws one to three characters, most with counters (holes)."""
     font = int(
         rng.choice(
             [
@@ -66,7 +66,7 @@ def letters(rng: np.random.Generator) -> Shape:
 
 
 def key(rng: np.random.Generator) -> Shape:
-    """A key: a pierced bow, a shaft and bits."""
+    """Draws a key: a pierced bow, a shaft and bits."""
     bow, thick = rng.uniform(0.25, 0.4), rng.uniform(0.06, 0.12)
     style = rng.choice(['round', 'clover', 'square'])
     shape: Shape = []
@@ -85,14 +85,14 @@ def key(rng: np.random.Generator) -> Shape:
 
 
 def basket(rng: np.random.Generator) -> Shape:
-    """A woven or wire basket seen from a little above: strips over and under, a rim, a handle."""
+    """Draws a woven or wire basket from slightly above: interlaced strips, a rim, a handle."""
     rows, columns = int(rng.integers(5, 11)), int(rng.integers(8, 18))
     tall, taper, sag = rng.uniform(0.8, 1.6), rng.uniform(0.6, 0.95), rng.uniform(0.1, 0.3)
     woven = rng.random() < 0.6
     side = np.linspace(-1, 1, 60)
 
     def wall(u: np.ndarray | float, v: np.ndarray | float, near: int = 1) -> np.ndarray:
-        """The point at `u` from left to right and `v` from rim to foot, on the near or far half."""
+        """Returns the point at `u` (left to right) and `v` (rim to foot); near=-1: far half."""
         u, v = np.broadcast_arrays(u, v)
         half = 1 - (1 - taper) * v
         depth = sag * half * np.sqrt(np.clip(1 - u**2, 0, 1))
@@ -133,7 +133,7 @@ def basket(rng: np.random.Generator) -> Shape:
 
 
 def bag(rng: np.random.Generator) -> Shape:
-    """A bag, sack or bucket: a solid body that hangs from thin handles."""
+    """Draws a bag, sack or bucket: a solid body that hangs from thin handles."""
     top, bottom, tall = rng.uniform(0.4, 0.9), rng.uniform(0.6, 1), rng.uniform(0.7, 1.3)
     right = [
         (top * 0.95, -tall / 2),
@@ -171,7 +171,7 @@ def bag(rng: np.random.Generator) -> Shape:
 
 
 def airplane(rng: np.random.Generator) -> Shape:
-    """An airplane from below, above or the side: fuselage, wings, tail, engines."""
+    """Draws an airplane from below, above or the side: fuselage, wings, tail, engines."""
     body = rng.uniform(0.1, 0.2)
     hull = limb(
         spline([(-1, 0), (-0.5, 0), (0.4, 0), (1, 0)]), [body * 0.4, body, body, body * 0.3]
@@ -215,7 +215,7 @@ def airplane(rng: np.random.Generator) -> Shape:
 
 
 def vessel(rng: np.random.Generator) -> Shape:
-    """A vase, bottle, mug, jug or lamp: a turned profile, perhaps with a handle."""
+    """Draws a vase, bottle, mug, jug or lamp: a turned profile, perhaps with a handle."""
     levels = np.linspace(-1, 1, 7)
     radius = np.clip(0.45 + np.cumsum(rng.normal(0, 0.14, 7)) - 0.05, 0.15, 0.8)
     right = spline(np.c_[radius, levels])
@@ -247,7 +247,7 @@ def vessel(rng: np.random.Generator) -> Shape:
 
 
 def car(rng: np.random.Generator) -> Shape:
-    """A car, van or boat-like hull with windows, wheels, mirrors and an aerial."""
+    """Draws a car, van or boat-like hull with windows, wheels, mirrors and an aerial."""
     roof = -rng.uniform(0.35, 0.6)
     front, back = rng.uniform(0.1, 0.45), rng.uniform(-0.9, -0.4)
     hull = [
@@ -284,7 +284,7 @@ def car(rng: np.random.Generator) -> Shape:
 
 
 def cart(rng: np.random.Generator) -> Shape:
-    """A trolley: a basket of wires on a frame with four small wheels."""
+    """Draws a trolley: a basket of wires on a frame with four small wheels."""
     shape: Shape = []
     depth, thick = rng.uniform(0.5, 0.8), rng.uniform(0.012, 0.025)
     top, low = np.array([[-0.8, -0.5], [0.9, -0.3]]), np.array([[-0.6, 0.1], [0.75, 0.05]])

@@ -1,6 +1,6 @@
-"""Shapes made of thin parts and holes: what makes dichotomous segmentation hard.
+"""Shapes made of thin parts and holes, which make dichotomous segmentation hard.
 
-Each function draws one object from a random generator as a list of strokes, in units of its own.
+Each function draws one object from a random generator as a list of strokes, in any units.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from .strokes import Shape, arc, box, cut, fill, limb, line, project, ring, spli
 
 
 def fence(rng: np.random.Generator) -> Shape:
-    """Upright bars between rails: fences, racks, radiators, gates."""
+    """Draws upright bars between rails: fences, racks, radiators, gates."""
     bars, aspect = int(rng.integers(5, 14)), rng.uniform(0.5, 1.2)
     thick = rng.uniform(0.012, 0.05)
     pointed = rng.random() < 0.5
@@ -26,7 +26,7 @@ def fence(rng: np.random.Generator) -> Shape:
 
 
 def lattice(rng: np.random.Generator) -> Shape:
-    """A grid of bars in a frame, square or diagonal, seen in perspective."""
+    """Draws a grid of bars in a frame, square or diagonal, seen in perspective."""
     columns, rows = rng.integers(3, 9, 2)
     yaw, pitch = rng.uniform(-0.7, 0.7), rng.uniform(-0.4, 0.4)
     thick = rng.uniform(0.02, 0.06)
@@ -48,7 +48,7 @@ def lattice(rng: np.random.Generator) -> Shape:
 
 
 def wheel(rng: np.random.Generator, tyre: int = 1, rim: int = 2) -> Shape:
-    """A tyre, a rim, spokes and a hub: bicycle, cart and car wheels."""
+    """Draws a tyre, a rim, spokes and a hub: bicycle, cart and car wheels."""
     spokes, squeeze = int(rng.integers(5, 30)), rng.uniform(0.55, 1)
     thick = rng.uniform(0.012, 0.03) if spokes > 12 else rng.uniform(0.03, 0.1)
     lean = rng.choice([0.0, 0.25]) if spokes > 12 else 0.0  # crossed spokes
@@ -65,7 +65,7 @@ def wheel(rng: np.random.Generator, tyre: int = 1, rim: int = 2) -> Shape:
 
 
 def chair(rng: np.random.Generator) -> Shape:
-    """A chair or a table in space: four thin legs, stretchers, a seat, perhaps a slatted back."""
+    """Draws a chair or a table in perspective: thin legs, stretchers, a seat, perhaps a back."""
     yaw, pitch = rng.uniform(0.2, 1.3), rng.uniform(0.1, 0.5)
     half, depth = rng.uniform(0.45, 0.6, 2)
     back = rng.uniform(0.7, 1.2) if rng.random() < 0.65 else 0.0
@@ -98,7 +98,7 @@ def chair(rng: np.random.Generator) -> Shape:
 
 
 def net(rng: np.random.Generator) -> Shape:
-    """A sagging mesh hung from a frame or a rope: nets, hammocks, racket strings."""
+    """Draws a sagging mesh hung from a frame or a rope: nets, hammocks, racket strings."""
     cells, thick = int(rng.integers(6, 13)), rng.uniform(0.012, 0.03)
     knots = np.linspace(-1, 1, 3 * cells + 1)
     u, v = np.meshgrid(knots, knots)
@@ -123,7 +123,7 @@ def net(rng: np.random.Generator) -> Shape:
 
 
 def plate(rng: np.random.Generator) -> Shape:
-    """A plate, a ring or a gear with holes punched through."""
+    """Draws a plate, a ring or a gear with holes punched through."""
     squeeze = rng.uniform(0.6, 1)
     style = rng.choice(['disc', 'gear', 'sheet'])
     if style == 'sheet':
@@ -155,7 +155,7 @@ def plate(rng: np.random.Generator) -> Shape:
 
 
 def cable(rng: np.random.Generator) -> Shape:
-    """A coiled or tangled cable with plugs at its ends."""
+    """Draws a coiled or tangled cable with plugs at its ends."""
     width = rng.uniform(0.02, 0.06)
     if rng.random() < 0.5:
         turns = np.linspace(0, 2 * np.pi * rng.uniform(1.5, 3.5), 40)
@@ -178,7 +178,7 @@ def cable(rng: np.random.Generator) -> Shape:
 
 
 def umbrella(rng: np.random.Generator) -> Shape:
-    """An umbrella: a scalloped canopy over ribs, a shaft and a hooked handle."""
+    """Draws an umbrella: a scalloped canopy over ribs, a shaft and a hooked handle."""
     ribs, drop = int(rng.integers(5, 9)), rng.uniform(0.45, 0.75)
     ends = np.linspace(-1, 1, ribs)
     top = arc(0, 0, 1, drop, np.pi, 2 * np.pi, 40)
@@ -203,7 +203,7 @@ def umbrella(rng: np.random.Generator) -> Shape:
 
 
 def bicycle(rng: np.random.Generator) -> Shape:
-    """A bicycle from the side: two spoked wheels, frame, fork, saddle, handlebar, crank."""
+    """Draws a bicycle from the side: two spoked wheels, frame, fork, saddle, handlebar, crank."""
     radius = rng.uniform(0.36, 0.46)
     axle = radius + 0.22
     tyre, spoke = rng.uniform(0.03, 0.07), rng.uniform(0.006, 0.012)
@@ -249,7 +249,7 @@ def bicycle(rng: np.random.Generator) -> Shape:
 
 
 def tower(rng: np.random.Generator) -> Shape:
-    """A truss tower, mast or ladder: converging legs with cross braces."""
+    """Draws a truss tower, mast or ladder: converging legs with cross braces."""
     floors, top = int(rng.integers(4, 10)), rng.uniform(0.1, 0.7)
     thick = rng.uniform(0.015, 0.04)
     levels = np.linspace(1, -1, floors + 1)
@@ -271,7 +271,7 @@ def tower(rng: np.random.Generator) -> Shape:
 
 
 def glasses(rng: np.random.Generator) -> Shape:
-    """Spectacles or scissors: paired rings with arms."""
+    """Draws spectacles or scissors: paired rings with arms."""
     thick = rng.uniform(0.03, 0.08)
     if rng.random() < 0.5:
         height, lens = rng.uniform(0.3, 0.42), rng.uniform(0.36, 0.44)

@@ -1,8 +1,8 @@
-"""From vector strokes to a soft mask: the geometry and the rasteriser of the synthetic set.
+"""Geometry and rasteriser of the synthetic set: vector strokes to soft masks.
 
 A shape is a list of `Stroke`: filled polygons and lines in any units, x to the right and y down.
-`place` tilts it, sees it in perspective and fits it into the image; `rasterise` paints it at
-`SUPERSAMPLE` times the size; `area_average` brings it back to image size as soft coverage.
+`place` rotates it, projects it in perspective and fits it into the image; `rasterise` paints it at
+`SUPERSAMPLE` times the size; `area_average` reduces it to soft coverage at image size.
 """
 
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ import numpy as np
 
 # 4 x 4 samples per pixel: 17 grey levels on an edge.
 SUPERSAMPLE = 4
-# Thinner lines would be grey all over, with no pixel that is the object's alone.
+# Thinner lines would have no pixel that is covered completely.
 MIN_WIDTH_PIXELS = 2.0
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """One painted element of a shape.
+    """A painted element of a shape.
 
-    Args:
+    Attributes:
         points: Corners [N, 2], x right, y down.
         width: Line width in the units of the points; 0 fills the polygon.
-        part: Material number from 1; 0 cuts a hole into what was painted before.
+        part: Material number from 1; 0 cuts a hole into earlier strokes.
         closed: Whether a line returns to its first point.
-        inside: Paint only over what is already there (a pattern on a surface).
+        inside: Whether it paints only over earlier strokes (a pattern on a surface).
     """
 
     points: np.ndarray
@@ -40,22 +40,22 @@ Shape = list[Stroke]
 
 
 def line(*points: Sequence[float], width: float, part: int = 1) -> Stroke:
-    """An open line through the given points."""
+    """Returns an open line through the points."""
     return Stroke(np.asarray(points, np.float64), width, part)
 
 
 def ring(points: np.ndarray, width: float, part: int = 1) -> Stroke:
-    """A closed line through the given points [N, 2]."""
+    """Returns a closed line through the points [N, 2]."""
     return Stroke(np.asarray(points, np.float64), width, part, closed=True)
 
 
 def fill(points: np.ndarray, part: int = 1, inside: bool = False) -> Stroke:
-    """A filled polygon with corners [N, 2]."""
+    """Returns a filled polygon with corners [N, 2]."""
     return Stroke(np.asarray(points, np.float64), 0.0, part, inside=inside)
 
 
 def cut(points: np.ndarray) -> Stroke:
-    """A hole with corners [N, 2]."""
+    """Returns a hole with corners [N, 2]."""
     return fill(points, part=0)
 
 
@@ -68,7 +68,7 @@ def arc(
     stop: float = 2 * np.pi,
     samples: int = 48,
 ) -> np.ndarray:
-    """Points [samples, 2] on an ellipse from angle `start` to `stop` in radians, clockwise."""
+    """Returns points [samples, 2] of an ellipse, clockwise between two angles in radians."""
     full = abs(stop - start) >= 2 * np.pi - 1e-6
     angle = np.linspace(start, stop, samples, endpoint=not full)
     height = radius_x if radius_y is None else radius_y
@@ -76,7 +76,7 @@ def arc(
 
 
 def box(left: float, top: float, right: float, bottom: float, radius: float = 0.0) -> np.ndarray:
-    """Corners of a rectangle, rounded by `radius`."""
+    """Returns the outline of a rectangle whose corners are rounded by `radius`."""
     if radius <= 0:
         return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
     centres = [(right, top, -0.5), (right, bottom, 0), (left, bottom, 0.5), (left, top, 1)]
@@ -98,7 +98,7 @@ def box(left: float, top: float, right: float, bottom: float, radius: float = 0.
 
 
 def spline(points: Sequence[Sequence[float]] | np.ndarray, closed: bool = False) -> np.ndarray:
-    """A smooth curve through the given points: Catmull-Rom, 8 samples per span."""
+    """Returns a Catmull-Rom spline through the points, 8 samples per span."""
     knots = np.asarray(points, np.float64)
     if closed:
         padded = np.concatenate([knots[-1:], knots, knots[:2]])
@@ -120,7 +120,7 @@ def spline(points: Sequence[Sequence[float]] | np.ndarray, closed: bool = False)
 def outline(
     rng: np.random.Generator, waves: int, roughness: float, samples: int = 160
 ) -> np.ndarray:
-    """A closed random curve [samples, 2] around the origin, radius about 1."""
+    """Returns a closed random curve [samples, 2] around the origin, radius about 1."""
     angle = np.linspace(0, 2 * np.pi, samples, endpoint=False)
     order = np.arange(2, waves + 2)
     phase = rng.uniform(0, 2 * np.pi, waves)
@@ -130,7 +130,7 @@ def outline(
 
 
 def limb(points: np.ndarray, widths: Sequence[float] | np.ndarray, part: int = 1) -> Stroke:
-    """A filled band along a curve [N, 2] whose width changes; `widths` is resampled to N."""
+    """Returns a filled band along a curve [N, 2]; its `widths` are resampled to N."""
     points = np.asarray(points, np.float64)
     widths = np.interp(
         np.linspace(0, 1, len(points)), np.linspace(0, 1, len(widths)), np.asarray(widths)
@@ -146,13 +146,13 @@ def limb(points: np.ndarray, widths: Sequence[float] | np.ndarray, part: int = 1
 
 
 def project(points: np.ndarray, yaw: float, pitch: float, distance: float = 5.0) -> np.ndarray:
-    """What a camera sees of points [..., 3] (x right, y down, z away): [..., 2].
+    """Projects points [..., 3] (x right, y down, z away from the camera) to [..., 2].
 
     Args:
-        points: Corners around the origin, within about 1 of it.
-        yaw: Turn of the object around the vertical axis, radians.
-        pitch: Height of the camera above the object, radians.
-        distance: Of the camera from the origin; small means strong perspective.
+        points: Points within about 1 of the origin.
+        yaw: Rotation of the object about the vertical axis in radians.
+        pitch: Elevation of the camera in radians.
+        distance: Distance of the camera from the origin; small means strong perspective.
     """
     x, y, z = np.moveaxis(np.asarray(points, np.float64), -1, 0)
     x, z = x * np.cos(yaw) - z * np.sin(yaw), x * np.sin(yaw) + z * np.cos(yaw)
@@ -161,13 +161,13 @@ def project(points: np.ndarray, yaw: float, pitch: float, distance: float = 5.0)
 
 
 def bounds(shape: Shape) -> np.ndarray:
-    """Least and greatest x, y of a shape's points, [2, 2]."""
+    """Returns the least and greatest (x, y) of a shape's points, [2, 2]."""
     points = np.concatenate([stroke.points for stroke in shape])
     return np.array([points.min(axis=0), points.max(axis=0)])
 
 
 def beside(shape: Shape, other: Shape, rng: np.random.Generator) -> Shape:
-    """Both shapes, the other to the right of the first, of like size, in materials of its own."""
+    """Returns both shapes, the other to the right, of similar size, with its own materials."""
     first, second = bounds(shape), bounds(other)
     scale = max(np.ptp(first, axis=0)) / max(np.ptp(second, axis=0)) * rng.uniform(0.6, 1)
     gap = np.array([rng.uniform(-0.2, 0.1) * np.ptp(first[:, 0]), 0])
@@ -193,14 +193,14 @@ def place(
     tilt: float,
     extent: tuple[float, float],
 ) -> Shape:
-    """The shape in pixel coordinates: turned, seen in perspective, fitted into the image.
+    """Returns the shape in pixels: rotated, in perspective, fitted into the image.
 
     Args:
         shape: Strokes in any units.
-        rng: Source of the pose.
-        height: Of the image.
-        width: Of the image.
-        tilt: Largest turn in radians.
+        rng: Random generator.
+        height: Height of the image.
+        width: Width of the image.
+        tilt: Largest rotation in radians.
         extent: Range of the share of the image's sides that the shape spans at most.
     """
     points = np.concatenate([stroke.points for stroke in shape])
@@ -236,7 +236,7 @@ def place(
 
 
 def rasterise(shape: Shape, height: int, width: int) -> np.ndarray:
-    """Part numbers, uint8 [S * height, S * width] with S = SUPERSAMPLE; 0 is background."""
+    """Returns part numbers, uint8 [S * height, S * width] with S = SUPERSAMPLE; 0: background."""
     canvas = np.zeros((height * SUPERSAMPLE, width * SUPERSAMPLE), np.uint8)
     for stroke in shape:
         if stroke.inside:
@@ -258,7 +258,7 @@ def _paint(canvas: np.ndarray, stroke: Stroke) -> None:
 
 
 def area_average(mask: np.ndarray) -> np.ndarray:
-    """Soft coverage in [0, 1], float32 [H, W], of a boolean mask at SUPERSAMPLE times the size."""
+    """Reduces a boolean mask by SUPERSAMPLE to soft coverage in [0, 1], float32 [H, W]."""
     size = (mask.shape[1] // SUPERSAMPLE, mask.shape[0] // SUPERSAMPLE)
     small = cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / 255

@@ -1,4 +1,4 @@
-"""A synthetic set on disk, in DIS5K's layout, with a contact sheet and a record of its making."""
+"""Writing of a synthetic set in DIS5K's layout, with a contact sheet and its settings."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import skimage
 from PIL import Image
 from tqdm import tqdm
 
-from ..images.panels import contact_sheet, spread
+from ..images.panels import contact_sheet, evenly_spaced
 from .scene import SPLITS, Sample, draw_sample
 
 JPEG_QUALITY = 95
@@ -31,25 +31,25 @@ def write_dataset(
     workers: int | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Draw a set into `out`/DIS-TR and `out`/DIS-VD and return its folder.
+    """Draws a set into `out`/DIS-TR and `out`/DIS-VD and returns its folder.
 
     Args:
-        out: Folder to fill.
+        out: Folder of the set.
         num_train: Number of training images, 0 or more.
         num_val: Number of validation images, 0 or more.
-        seed: The same seed draws the same files, whatever the numbers and the workers.
+        seed: Seed; the same seed gives the same files for all numbers of images and workers.
         size: Height and width of the images.
-        workers: Processes that draw; by default one per core, at most 8.
-        overwrite: Replace the synthetic set that `out` holds; other files stay.
+        workers: Number of processes (default: one per core, at most 8).
+        overwrite: Whether to replace a synthetic set in `out`; other files stay.
 
     Raises:
         ValueError: If a number, the seed, the size or the workers are out of range.
-        FileExistsError: If `out` is not empty and `overwrite` is not set, or if it holds images
-            that are not of a synthetic set.
+        FileExistsError: If `out` is a file, is not empty without `overwrite`, or has images that
+            are not of a synthetic set.
     """
-    _check(num_train, num_val, seed, size, workers)
+    _check_arguments(num_train, num_val, seed, size, workers)
     out = Path(out)
-    _clear(out, overwrite)
+    _remove_earlier_set(out, overwrite)
     for split in SPLITS:
         for folder in ('im', 'gt'):
             (out / split / folder).mkdir(parents=True, exist_ok=True)
@@ -69,25 +69,27 @@ def write_dataset(
     (out / RECORD).write_text(json.dumps(record, indent=2) + '\n')
 
     jobs = [(SPLITS[0], i) for i in range(num_train)] + [(SPLITS[1], i) for i in range(num_val)]
-    work = partial(_draw_and_write, out, seed, size)
+    write = partial(_draw_and_write, out, seed, size)
     processes = min(workers or min(os.cpu_count() or 1, 8), len(jobs))
     bar = partial(tqdm, total=len(jobs), desc='drawing', unit='image')
     if processes == 1:
-        stems = list(bar(map(work, jobs)))
+        stems = list(bar(map(write, jobs)))
     else:
         with ProcessPoolExecutor(processes, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
             chunk = max(1, min(8, len(jobs) // (4 * processes)))
-            stems = list(bar(pool.map(work, jobs, chunksize=chunk)))
+            stems = list(bar(pool.map(write, jobs, chunksize=chunk)))
 
-    chosen = spread(list(zip(jobs, stems, strict=True)), CONTACT_SHEET_PAIRS)
+    chosen = evenly_spaced(list(zip(jobs, stems, strict=True)), CONTACT_SHEET_PAIRS)
     samples = [read_sample(out, split, stem) for (split, _), stem in chosen]
-    sheet = contact_sheet([(s.stem, s.image[..., ::-1], s.mask) for s in samples])
+    sheet = contact_sheet(
+        [(sample.stem, sample.image[..., ::-1], sample.mask) for sample in samples]
+    )
     Image.fromarray(sheet).save(out / 'contact_sheet.jpg', quality=JPEG_QUALITY)
     return out
 
 
 def read_sample(out: Path, split: str, stem: str) -> Sample:
-    """A pair that `write_dataset` wrote."""
+    """Reads a pair that `write_dataset` wrote."""
     image = cv2.imread(str(out / split / 'im' / f'{stem}.jpg'), cv2.IMREAD_COLOR)
     mask = cv2.imread(str(out / split / 'gt' / f'{stem}.png'), cv2.IMREAD_GRAYSCALE)
     return Sample(image, mask, stem.split('#', 1)[1], stem)
@@ -106,8 +108,8 @@ def _draw_and_write(out: Path, seed: int, size: tuple[int, int], job: tuple[str,
     return sample.stem
 
 
-def _clear(out: Path, overwrite: bool) -> None:
-    """Remove the synthetic set in `out`, if that was asked for; never anything else."""
+def _remove_earlier_set(out: Path, overwrite: bool) -> None:
+    """Removes a synthetic set in `out` if `overwrite` is set, and nothing else."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -125,27 +127,26 @@ def _clear(out: Path, overwrite: bool) -> None:
     ]
     if earlier and not (out / RECORD).is_file():
         raise FileExistsError(
-            f'{out} holds {len(earlier)} images but no {RECORD}: they were not drawn here and will '
-            'not be replaced; choose another folder'
+            f'{out} holds {len(earlier)} images but no {RECORD}: they are not of a synthetic set '
+            'and will not be replaced; choose another folder'
         )
     for path in earlier:
         path.unlink()
 
 
-def _check(
+def _check_arguments(
     num_train: int, num_val: int, seed: int, size: tuple[int, int], workers: int | None
 ) -> None:
     if num_train < 0 or num_val < 0 or num_train + num_val == 0:
         raise ValueError(
-            f'expected numbers of images of 0 or more and not both 0, got num_train={num_train}, '
-            f'num_val={num_val}'
+            f'num_train={num_train}, num_val={num_val}: expected 0 or more images, and not both 0'
         )
     if seed < 0:
-        raise ValueError(f'expected a seed of 0 or more, got {seed}')
+        raise ValueError(f'seed={seed}: expected 0 or more')
     if len(size) != 2 or min(size) < MIN_SIDE:
         raise ValueError(
-            f'expected a size of two sides of {MIN_SIDE} pixels or more, got {tuple(size)}; thin '
+            f'size={tuple(size)}: expected a height and a width of {MIN_SIDE} pixels or more; thin '
             'structures cannot be drawn in less'
         )
     if workers is not None and workers < 1:
-        raise ValueError(f'expected 1 worker or more, got {workers}; leave it out for one per core')
+        raise ValueError(f'workers={workers}: expected 1 or more; leave it out for one per core')

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_files import exif, move_exif_behind_pixels
 from mmengine.config import Config
 from mmengine.dataset import ConcatDataset
 from mmseg.registry import DATASETS
@@ -64,7 +65,7 @@ def test_other_names_of_the_folders(tmp_path, write_set, name, alias):
     assert len(DIS5KDataset(data_root=root, subset='DIS-VD')) == 3
 
 
-def test_any_suffix_in_any_case_and_foreign_files_are_passed_over(tmp_path, write_set):
+def test_suffixes_have_any_case_and_other_files_are_ignored(tmp_path, write_set):
     folder = write_set(tmp_path, stems=('a', 'b')) / 'DIS-VD'
     (folder / 'im' / 'a.jpg').rename(folder / 'im' / 'a.JPEG')
     Image.new('L', (56, 40)).save(folder / 'gt' / 'b.TIF')
@@ -102,11 +103,11 @@ def test_all_problems_are_named_at_once(tmp_path, write_set):
     assert "1 image(s) without a mask: 'im/a.jpg'" in message
     assert "1 mask(s) without an image: 'gt/b.png'" in message
     assert "1 file(s) whose stem another file has too: 'im/c.png'" in message
-    assert 'rename or move away' in message
+    assert 'invalid image/mask pairs:' in message and 'rename, replace or move away' in message
 
 
 @pytest.mark.parametrize(('name', 'lost'), [('im/b.jpg', 200), ('gt/b.png', 40), ('im/c.gif', 30)])
-def test_files_that_were_cut_off_are_found_at_start(tmp_path, write_set, name, lost):
+def test_truncated_files_are_found_at_start(tmp_path, write_set, name, lost):
     folder = write_set(tmp_path) / 'DIS-VD'
     image = Image.open(folder / 'im' / 'c.jpg').convert('P')
     (folder / 'im' / 'c.jpg').unlink()
@@ -118,14 +119,14 @@ def test_files_that_were_cut_off_are_found_at_start(tmp_path, write_set, name, l
         DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
 
 
-def test_what_stands_behind_a_whole_picture_is_no_damage(tmp_path, write_set):
+def test_data_appended_to_a_file_is_no_damage(tmp_path, write_set):
     folder = write_set(tmp_path) / 'DIS-VD'
     for path in (folder / 'im' / 'b.jpg', folder / 'gt' / 'b.png'):
-        path.write_bytes(path.read_bytes() + b'what some phones add')
+        path.write_bytes(path.read_bytes() + b'data that some phones append')
     assert len(DIS5KDataset(data_root=tmp_path, subset='DIS-VD')) == 3
 
 
-def test_first_mask_of_each_kind_of_file_is_tried_at_start(tmp_path, write_set):
+def test_first_mask_of_each_kind_of_file_is_read_at_start(tmp_path, write_set):
     folder = write_set(tmp_path) / 'DIS-VD'
     loader = {'type': 'LoadDISAnnotations'}
     Image.new('RGB', (56, 40), 'red').save(folder / 'gt' / 'b.png')
@@ -134,7 +135,7 @@ def test_first_mask_of_each_kind_of_file_is_tried_at_start(tmp_path, write_set):
         DIS5KDataset(data_root=tmp_path, subset='DIS-VD', pipeline=[loader])
 
 
-def test_start_reads_masks_as_the_pipeline_does(tmp_path, write_set):
+def test_masks_are_read_at_start_as_in_the_pipeline(tmp_path, write_set):
     folder = write_set(tmp_path) / 'DIS-VD'
     Image.new('L', (56, 40), 3).save(folder / 'gt' / 'a.png')
     arguments = {'data_root': tmp_path, 'subset': 'DIS-VD'}
@@ -144,12 +145,10 @@ def test_start_reads_masks_as_the_pipeline_does(tmp_path, write_set):
     assert len(DIS5KDataset(**arguments, pipeline=[{**loader, 'full_scale': 3}])) == 3
 
 
-def test_likely_reason_is_named_beside_the_problem(tmp_path, write_set):
+def test_message_names_the_likely_reason(tmp_path, write_set):
     folder = write_set(tmp_path) / 'DIS-VD'
     (folder / 'im' / 'a.jpg').rename(folder / 'im' / 'a.heic')
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.open(folder / 'im' / 'b.jpg').save(folder / 'im' / 'b.jpg', exif=exif)
+    Image.open(folder / 'im' / 'b.jpg').save(folder / 'im' / 'b.jpg', exif=exif(6))
     with pytest.raises(ValueError) as caught:
         DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
     assert "'gt/a.png' (of 'im/a.heic', the format is not read)" in str(caught.value)
@@ -165,16 +164,16 @@ def test_folders_inside_an_empty_one_are_named(tmp_path, write_set):
         DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
 
 
-def remake(path: Path, size: tuple[int, int], **options) -> None:
+def write_grey(path: Path, size: tuple[int, int], **options) -> None:
     Image.new('L', size, 200).save(path, **options)
 
 
-# How to break the pair 'b' of a good set, and what the message says.
+# Name -> a function that breaks the pair 'b' of a good set, and its message.
 BREAKAGES = {
     'missing mask': (lambda im, gt: gt.unlink(), r"1 image\(s\) without a mask: 'im/b\.jpg'"),
     'missing image': (lambda im, gt: im.unlink(), r"1 mask\(s\) without an image: 'gt/b\.png'"),
     'duplicate mask': (
-        lambda im, gt: remake(gt.with_suffix('.tif'), (56, 40)),
+        lambda im, gt: write_grey(gt.with_suffix('.tif'), (56, 40)),
         r"1 file\(s\) whose stem another file has too: 'gt/b\.tif'",
     ),
     'empty image': (lambda im, gt: im.write_bytes(b''), r"1 empty file\(s\): 'im/b\.jpg'"),
@@ -188,11 +187,11 @@ BREAKAGES = {
         r"1 unreadable file\(s\): 'im/b\.jpg'",
     ),
     'other size': (
-        lambda im, gt: remake(gt, (56, 41)),
+        lambda im, gt: write_grey(gt, (56, 41)),
         r"1 mask\(s\) of another size than their image: 'gt/b\.png' \(56x41, its image 56x40\)",
     ),
-    'turned': (lambda im, gt: remake(gt, (40, 56)), r'40x56, its image 56x40'),
-    'turned by EXIF only': (lambda im, gt: remake(gt, (56, 40), exif=turned()), '40x56'),
+    'turned': (lambda im, gt: write_grey(gt, (40, 56)), r'40x56, its image 56x40'),
+    'turned by EXIF only': (lambda im, gt: write_grey(gt, (56, 40), exif=exif(6)), '40x56'),
     'folder called .png': (
         lambda im, gt: (gt.unlink(), gt.mkdir()),
         r"1 folder\(s\) or broken link\(s\) named like an image: 'gt/b\.png'",
@@ -204,23 +203,17 @@ BREAKAGES = {
 }
 
 
-def turned() -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return exif
-
-
 @pytest.mark.parametrize('name', BREAKAGES)
 def test_broken_sets_fail_at_the_start(tmp_path, write_set, name):
     root = write_set(tmp_path)
-    do, message = BREAKAGES[name]
-    do(root / 'DIS-VD' / 'im' / 'b.jpg', root / 'DIS-VD' / 'gt' / 'b.png')
+    break_pair, message = BREAKAGES[name]
+    break_pair(root / 'DIS-VD' / 'im' / 'b.jpg', root / 'DIS-VD' / 'gt' / 'b.png')
     with pytest.raises(ValueError, match=message):
         DIS5KDataset(data_root=root, subset='DIS-VD')
 
 
 def test_unreadable_permissions_are_named(tmp_path, write_set, monkeypatch):
-    """By a stand-in for `open`, since root may read everything."""
+    """`read_size` is replaced because root may read everything."""
     root = write_set(tmp_path)
 
     def deny(path):
@@ -236,22 +229,22 @@ def test_unreadable_permissions_are_named(tmp_path, write_set, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'make',
+    'change',
     [
-        lambda im, gt: remake(gt, (56, 40)),
+        lambda im, gt: write_grey(gt, (56, 40)),
         lambda im, gt: Image.new('L', (56, 40)).save(gt),
-        lambda im, gt: (remake(im, (1, 1)), remake(gt, (1, 1))),
+        lambda im, gt: (write_grey(im, (1, 1)), write_grey(gt, (1, 1))),
         lambda im, gt: Image.new('RGBA', (56, 40), (90, 90, 90, 0)).save(gt),
         lambda im, gt: Image.new('RGB', (56, 40), (90, 90, 90)).save(gt),
-        lambda im, gt: (remake(im, (56, 40), exif=turned()), remake(gt, (40, 56))),
-        lambda im, gt: (remake(im, (40, 56)), remake(gt, (56, 40), exif=turned())),
+        lambda im, gt: (write_grey(im, (56, 40), exif=exif(6)), write_grey(gt, (40, 56))),
+        lambda im, gt: (write_grey(im, (40, 56)), write_grey(gt, (56, 40), exif=exif(6))),
         lambda im, gt: im.rename(im.with_suffix('.JPG')),
     ],
 )
-def test_unusual_pairs_are_taken_and_train(tmp_path, write_set, make):
+def test_unusual_pairs_are_valid_training_samples(tmp_path, write_set, change):
     """All foreground, all background, one pixel, alpha, RGB, EXIF on one side, capital suffix."""
     root = write_set(tmp_path)
-    make(root / 'DIS-VD' / 'im' / 'b.jpg', root / 'DIS-VD' / 'gt' / 'b.png')
+    change(root / 'DIS-VD' / 'im' / 'b.jpg', root / 'DIS-VD' / 'gt' / 'b.png')
     pipeline = Config.fromfile(CONFIG).train_pipeline
     dataset = DIS5KDataset(data_root=root, subset='DIS-VD', pipeline=pipeline)
     for seed in range(4):
@@ -262,14 +255,11 @@ def test_unusual_pairs_are_taken_and_train(tmp_path, write_set, make):
         assert alpha.shape == (1, 1024, 1024) and 0 <= alpha.min() <= alpha.max() <= 1
 
 
-def test_orientation_behind_the_pixels_is_no_false_alarm(tmp_path, write_set):
+def test_orientation_behind_the_pixels_is_applied_before_sizes_are_compared(tmp_path, write_set):
     root = write_set(tmp_path)
     mask = root / 'DIS-VD' / 'gt' / 'b.png'
-    remake(mask, (40, 56), exif=turned())
-    content = mask.read_bytes()
-    start = content.index(b'eXIf') - 4
-    end = start + 12 + int.from_bytes(content[start : start + 4], 'big')
-    mask.write_bytes(content[:start] + content[end:-12] + content[start:end] + content[-12:])
+    write_grey(mask, (40, 56), exif=exif(6))
+    move_exif_behind_pixels(mask)
     assert len(DIS5KDataset(data_root=root, subset='DIS-VD')) == 3
 
 
@@ -282,7 +272,7 @@ def test_problems_of_all_subsets_are_named_at_once(tmp_path, write_set):
 
 
 def test_subset_named_twice(tmp_path):
-    with pytest.raises(ValueError, match='expected each name once'):
+    with pytest.raises(ValueError, match=r'duplicate names in `subset`: \[.DIS-TE1., .DIS-TE1.\]'):
         DIS5KDataset(data_root=tmp_path, subset=['DIS-TE1', 'DIS-TE1'])
 
 
@@ -301,7 +291,7 @@ def test_empty_folder_says_so(tmp_path):
         DIS5KDataset(data_root=tmp_path)
 
 
-def test_missing_truth_folder(tmp_path, write_set):
+def test_missing_mask_folder(tmp_path, write_set):
     root = write_set(tmp_path)
     (root / 'DIS-VD' / 'gt').rename(root / 'DIS-VD' / 'labels')
     with pytest.raises(FileNotFoundError, match=r"gt\|mask\|masks.*folders \['im', 'labels'\]"):
@@ -314,5 +304,5 @@ def test_missing_root_is_named():
 
 
 def test_empty_list_of_subsets(tmp_path):
-    with pytest.raises(ValueError, match='`subset` is an empty list'):
+    with pytest.raises(ValueError, match=r'subset=\[\]: expected at least one name'):
         DIS5KDataset(data_root=tmp_path, subset=[])

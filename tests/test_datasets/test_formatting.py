@@ -1,4 +1,4 @@
-"""What models and metrics receive."""
+"""Packing of samples for models and metrics."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_training_sample(tmp_path, write_set):
     assert sample.ori_shape == (40, 56) and sample.img_shape == (24, 32)
 
 
-def test_bytes_in_the_pipeline_give_the_same_sample(tmp_path, write_set):
+def test_uint8_masks_give_the_same_sample(tmp_path, write_set):
     root, samples = write_set(tmp_path), []
     for dtype in ('float32', 'uint8'):
         pipeline = [dict(step) for step in TRAIN_PIPELINE]
@@ -79,14 +79,14 @@ def test_hard_label_follows_the_soft_mask_not_the_label_map():
 
 @pytest.mark.parametrize(('channels', 'dtype'), [(3, np.uint8), (4, np.uint8), (3, np.float32)])
 def test_images_keep_their_channels_and_type(channels, dtype):
-    """Also those that another pipeline made, and mirrored views."""
+    """Mirrored views and images with other channels or types as well."""
     image = (np.arange(6 * 5 * channels).reshape(6, 5, channels) / 2).astype(dtype)[:, ::-1]
     inputs = PackDISInputs()({'img': image})['inputs']
     np.testing.assert_array_equal(inputs.numpy(), image.transpose(2, 0, 1))
     assert inputs.numpy().dtype == dtype
 
 
-def test_without_truth_only_meta_information(tmp_path):
+def test_sample_without_ground_truth_has_meta_information_only(tmp_path):
     results = {'img': np.zeros((2, 2, 3), np.uint8), 'img_path': 'a.png', 'stem': 'a'}
     sample = PackDISInputs()(results)['data_samples']
     assert list(sample.keys()) == [] and sample.img_path == 'a.png'
@@ -98,7 +98,7 @@ def test_stock_annotations_are_refused():
         PackDISInputs()(results)
 
 
-def test_stock_packing_and_stock_augmentation_work_as_well(tmp_path, write_set):
+def test_stock_packing_and_stock_augmentation_work(tmp_path, write_set):
     pipeline = [
         *TRAIN_PIPELINE[:3],
         {'type': 'RandomCrop', 'crop_size': (32, 32), 'cat_max_ratio': 0.9},

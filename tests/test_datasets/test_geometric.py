@@ -1,4 +1,4 @@
-"""Geometric transforms keep image and soft truth aligned."""
+"""Geometric transforms keep images and soft masks aligned."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from mmdiffdis.datasets.transforms import (
 
 @pytest.fixture
 def results(draw_pair) -> dict:
-    """A pipeline's dict after loading, whose image shows its own mask in every channel."""
+    """A pipeline's dict after loading; each channel of the image equals the mask."""
     mask = draw_pair(height=60, width=80)[1]
     loaded = {
         'img': np.dstack([mask] * 3),
@@ -29,7 +29,7 @@ def results(draw_pair) -> dict:
 
 
 def assert_aligned(results: dict, tolerance: float) -> None:
-    """The soft mask still is what the image shows, and the hard one agrees but for its rim."""
+    """Checks that the soft mask equals the image, and the hard one too, except at its border."""
     shown = results['img'][..., 0] / 255
     np.testing.assert_allclose(results['gt_alpha'], shown, atol=tolerance)
     assert (results['gt_seg_map'] != (results['gt_alpha'] > 0.5)).mean() < 0.05
@@ -50,7 +50,7 @@ def test_resize_is_pillows_bilinear_for_image_and_soft_fields(results):
 
 @pytest.fixture
 def results_in_bytes(results) -> dict:
-    """The same, as loaded with ``dtype='uint8'``."""
+    """The same, as loaded with `dtype='uint8'`."""
     alpha = np.rint(results['gt_alpha'] * 255).astype(np.uint8)
     return GenerateDISEdge()(dict(results, gt_alpha=alpha))
 
@@ -66,11 +66,11 @@ def results_in_bytes(results) -> dict:
     ],
     ids=repr,
 )
-def test_fields_of_bytes_are_treated_as_those_of_floats(transform, results, results_in_bytes):
+def test_uint8_fields_are_transformed_like_float_fields(transform, results, results_in_bytes):
     transformed = []
-    for each in (results, results_in_bytes):
+    for fields in (results, results_in_bytes):
         np.random.seed(2)
-        transformed.append(transform(each))
+        transformed.append(transform(fields))
     floats, bytes_ = transformed
     for name in ('gt_alpha', 'gt_edge_map'):
         assert bytes_[name].dtype == np.uint8
@@ -95,11 +95,11 @@ def test_torch_resizes_like_pillow_within_a_level(results, keep_ratio):
     assert_aligned(resized, tolerance=1.01 / 255)
 
 
-def test_resize_with_opencv_does_not_smooth_what_it_shrinks(results):
+def test_resize_with_opencv_has_no_antialiasing(results):
     results |= {key: results[key][:, ::-1] for key in ('img', *results['seg_fields'])}  # mirrored
     resized = DISResize(scale=(20, 15), backend='cv2')(dict(results))
     for key in ('img', 'gt_alpha', 'gt_edge_map'):
-        # Of every fourth pixel, the middle two: their mean alone, of rows and of columns.
+        # the mean of the middle two of every four rows, and of columns
         middle = results[key].astype(float)
         middle = (middle[1::4] + middle[2::4]) / 2
         middle = (middle[:, 1::4] + middle[:, 2::4]) / 2
@@ -139,7 +139,7 @@ def test_stock_crop_moves_all_fields(results):
     assert_aligned(cropped, tolerance=1e-6)
 
 
-def test_center_crop_is_the_drawn_window(results):
+def test_center_crop_is_centred(results):
     before = results['img'].copy()
     np.random.seed(3)
     border_x, border_y = np.random.randint(1, 31), np.random.randint(1, 31)
@@ -157,7 +157,7 @@ def test_center_crop_takes_1_to_max_border_pixels(results):
     assert widths == {77, 78, 79}
 
 
-def test_center_crop_leaves_pictures_that_are_no_larger_than_the_border():
+def test_center_crop_keeps_sides_that_are_no_longer_than_the_border():
     tiny = {'img': np.zeros((30, 40, 3), np.uint8), 'seg_fields': []}
     shape = DISRandomCenterCrop(30)(tiny)['img'].shape
     assert shape[0] == 30 and shape[1] < 40
@@ -173,7 +173,7 @@ def test_rotation_fills_corners_with_black_and_moves_all_fields(results):
     assert_aligned(rotated, tolerance=0.25)
 
 
-def test_rotation_is_pillows_by_the_drawn_angle(results):
+def test_rotation_equals_pillows_by_the_same_angle(results):
     smooth = np.cos(np.hypot(*np.mgrid[-30:30, -40:40]) / 50).astype(np.float32)
     results['gt_alpha'] = smooth
     results['img'] = np.dstack([np.rint(smooth * 255).astype(np.uint8)] * 3)
@@ -182,12 +182,14 @@ def test_rotation_is_pillows_by_the_drawn_angle(results):
     np.random.seed(5)
     rotated = DISRandomRotate(prob=1.0)(dict(results))
     inner = slice(15, -15)  # away from the black corners
-    for name, how, tolerance in (
+    for name, resampling, tolerance in (
         ('img', Image.Resampling.BICUBIC, 1.51),
         ('gt_alpha', Image.Resampling.BILINEAR, 1e-3),
         ('gt_seg_map', Image.Resampling.NEAREST, 0),
     ):
-        expected = np.array(Image.fromarray(results[name]).rotate(angle, how), float)[inner, inner]
+        expected = np.array(Image.fromarray(results[name]).rotate(angle, resampling), float)[
+            inner, inner
+        ]
         ours = rotated[name][inner, inner]
         assert (np.abs(ours - expected) > tolerance).mean() < 0.01, name
         assert not np.array_equal(ours, results[name][inner, inner])
@@ -204,12 +206,15 @@ def test_rotation_happens_with_its_probability(results):
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: DISRandomCenterCrop(0), '`max_border` is 0, expected at least 1'),
-        (lambda: DISRandomRotate(prob=2), '`prob` is 2, expected a probability'),
-        (lambda: DISRandomRotate(degree=0), '`degree` is 0, expected a positive'),
-        (lambda: DISResize(8, backend='opencv'), "`backend` is 'opencv', expected one of"),
+        (lambda: DISRandomCenterCrop(0), 'max_border=0: expected at least 1 pixel'),
+        (lambda: DISRandomRotate(prob=2), 'prob=2: expected a probability'),
+        (lambda: DISRandomRotate(degree=0), 'degree=0: expected a positive'),
+        (
+            lambda: DISResize(8, backend='opencv'),
+            "backend='opencv': expected 'pillow', 'torch' or 'cv2'",
+        ),
     ],
 )
-def test_impossible_settings(make, message):
+def test_invalid_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()

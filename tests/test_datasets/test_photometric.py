@@ -27,7 +27,7 @@ def luma(image: np.ndarray) -> np.ndarray:
     return image.astype(float) @ [0.114, 0.587, 0.299]
 
 
-def test_factors_of_one_change_nothing(image):
+def test_factors_of_1_keep_the_image(image):
     np.testing.assert_array_equal(jitter(image), image)
 
 
@@ -61,7 +61,7 @@ def test_sharpness_moves_away_from_the_smoothed_image(image):
 
 
 def test_levels_are_those_of_pillow_on_average(image):
-    """Pillow cuts off fractions after each of the four steps: 2 levels in all, were we to round."""
+    """Pillow truncates after each of the four steps; rounding would differ by 2 levels."""
     factors = {'brightness': 0.83, 'contrast': 0.91, 'color': 0.77, 'sharpness': 1.37}
     expected = Image.fromarray(image[..., ::-1])
     for name, factor in factors.items():
@@ -79,7 +79,7 @@ def test_strips_leave_no_seams(image, monkeypatch, pixels):
     np.testing.assert_array_equal(jitter(image, **factors), expected)
 
 
-def test_the_image_given_is_left_alone_and_may_be_a_mirrored_view(image):
+def test_input_is_not_changed_and_may_be_a_mirrored_view(image):
     before = image.copy()
     mirrored = jitter(image[:, ::-1], brightness=0.8, sharpness=2.0)
     np.testing.assert_array_equal(image, before)
@@ -95,8 +95,8 @@ def test_factors_follow_numpys_seed(image):
     assert not np.array_equal(draw(1), draw(2))
 
 
-def test_impossible_range():
-    with pytest.raises(ValueError, match=r'`contrast` is \(2, 1\), expected 0 <= lowest'):
+def test_invalid_range():
+    with pytest.raises(ValueError, match=r'contrast=\(2, 1\): expected 0 <= lowest'):
         DISColorJitter(contrast=(2, 1))
 
 

@@ -16,7 +16,7 @@ from mmdiffdis.utils.seeding import seed_streams, seed_words
 
 
 class Letters(Dataset):
-    """Five letters, each with a number that is drawn anew each time."""
+    """Five letters, each with a new random number at every access."""
 
     def __len__(self):
         return 5
@@ -27,18 +27,18 @@ class Letters(Dataset):
 
 
 def draws(count: int, rank: int = 0, processes: int = 1, start: int = 0, epoch: int = 0, **kwargs):
-    """(index, stream) of the first draws of one of several processes."""
-    made = SeededSampler(range(5), **{'endless': True, 'seed': 3, **kwargs})
-    made.rank, made.world_size, made.start = rank, processes, start
-    made.set_epoch(epoch)
-    return [(int(draw), draw.stream) for draw in itertools.islice(made, count)]
+    """Returns (index, stream) of the first draws of one of several processes."""
+    order = SeededSampler(range(5), **{'endless': True, 'seed': 3, **kwargs})
+    order.rank, order.world_size, order.start = rank, processes, start
+    order.set_epoch(epoch)
+    return [(int(draw), draw.stream) for draw in itertools.islice(order, count)]
 
 
-def test_rounds_are_shuffled_apart():
+def test_each_round_has_its_own_order():
     indices = [index for index, _ in draws(20)]
     rounds = [indices[i : i + 5] for i in range(0, 20, 5)]
-    assert all(sorted(one) == [*range(5)] for one in rounds)
-    assert len({tuple(one) for one in rounds}) > 1
+    assert all(sorted(order) == [*range(5)] for order in rounds)
+    assert len({tuple(order) for order in rounds}) > 1
     assert [index for index, _ in draws(7, shuffle=False)] == [0, 1, 2, 3, 4, 0, 1]
 
 
@@ -59,7 +59,7 @@ def test_streams_never_repeat():
 
 
 @pytest.mark.parametrize('start', [0, 3, 5, 12])
-def test_entered_at_a_position_it_goes_on(start):
+def test_resuming_at_a_position_continues_the_order(start):
     assert draws(20)[start:] == draws(20 - start, start=start)
 
 
@@ -72,7 +72,7 @@ def test_processes_share_the_positions(processes):
 
 @pytest.mark.parametrize('processes', [1, 2, 3])
 def test_epochs_are_filled_up_for_the_last_process(processes):
-    """With the first samples of the epoch; they are drawn anew, with streams of their own."""
+    """The first samples of the epoch are repeated, with other random streams."""
     for epoch in (0, 2):
         parts = [draws(99, r, processes, endless=False, epoch=epoch) for r in range(processes)]
         assert {len(part) for part in parts} == {-(-5 // processes)}
@@ -91,7 +91,7 @@ def test_epochs_differ():
 
 
 @pytest.mark.parametrize('workers', [0, 1, 2])
-def test_samples_are_the_same_whatever_the_workers(workers):
+def test_samples_do_not_depend_on_the_number_of_workers(workers):
     def load(workers):
         order = SeededSampler(Letters(), seed=3, endless=True)
         loader = DataLoader(Letters(), 2, sampler=order, num_workers=workers)
@@ -106,15 +106,15 @@ def test_samples_are_the_same_whatever_the_workers(workers):
     assert len({number for _, number in samples}) == 12
 
 
-def test_draw_is_a_number_that_keeps_its_stream():
+def test_draw_is_an_int_that_keeps_its_stream():
     draw = Draw(3, (0, 'draw', 1, 2))
     assert draw == 3 and 'abcde'[draw] == 'd'
-    for other in (pickle.loads(pickle.dumps(draw)), draw - 2, draw % 2):
-        assert isinstance(other, Draw) and other.stream == draw.stream
+    for result in (pickle.loads(pickle.dumps(draw)), draw - 2, draw % 2):
+        assert isinstance(result, Draw) and result.stream == draw.stream
     assert (draw - 2, draw % 2) == (1, 1)
 
 
-def test_plain_number_leaves_the_generators_alone():
+def test_plain_index_does_not_seed():
     torch.manual_seed(0)
     expected = torch.rand(())
     torch.manual_seed(0)
@@ -133,8 +133,8 @@ def test_seed_of_all_generators():
         assert not {*first} & {*numbers(*parts)}
 
 
-def test_augmentations_of_the_dataset_are_those_of_the_draw(tmp_path, write_set):
-    """Through MMEngine's wrappers, too."""
+def test_augmentation_depends_on_the_draw(tmp_path, write_set):
+    """Also inside MMEngine's wrappers."""
     write_set(tmp_path, 'DIS-TR')
     load = [dict(type='LoadDISImage'), dict(type='LoadDISAnnotations')]
     dataset = DIS5KDataset(str(tmp_path), 'DIS-TR', pipeline=[*load, dict(type='DISColorJitter')])
@@ -145,6 +145,6 @@ def test_augmentations_of_the_dataset_are_those_of_the_draw(tmp_path, write_set)
         np.testing.assert_array_equal(wrapper[Draw(4, (0, 0))]['img'], first)
 
 
-def test_seed_is_shared_where_none_is_given(monkeypatch):
+def test_default_seed_is_shared_by_all_processes(monkeypatch):
     monkeypatch.setattr(sampler, 'sync_random_seed', lambda: 17)
     assert SeededSampler(range(5)).seed == 17

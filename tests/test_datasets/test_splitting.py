@@ -1,4 +1,4 @@
-"""Holding pictures out of one folder."""
+"""Split of one folder into training and validation images."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_no_video_is_divided():
     assert len(series(parts['val'])) == 1 and len(parts['val']) == 4
 
 
-def test_split_depends_neither_on_the_order_nor_on_the_day():
+def test_split_does_not_depend_on_the_order_of_stems():
     parts = split_stems(VIDEOS, 0.4)
     again = split_stems(VIDEOS[::-1], 0.4)
     assert {name: sorted(part) for name, part in parts.items()} == {
@@ -35,25 +35,25 @@ def test_one_series_is_divided_with_a_warning(monkeypatch):
     )
     parts = split_stems([f'IMG_{i}' for i in range(10)], 0.2)
     assert len(parts['val']) == 2 and len(parts['train']) == 8
-    assert 'all 10 pictures look like one series (IMG_0, ...)' in warnings[0]
+    assert 'all 10 images look like one series (IMG_0, ...)' in warnings[0]
 
 
-def test_something_is_always_held_out():
+def test_at_least_one_image_is_held_out():
     assert len(split_stems(['a', 'b'], 0.01)['val']) == 1
 
 
 @pytest.mark.parametrize(('stems', 'share'), [(['a'], 0.2), (['a', 'b'], 0.0), (['a', 'b'], 1.0)])
-def test_what_cannot_be_split(stems, share):
-    with pytest.raises(ValueError, match=r'expected two pictures or more, and a share above 0'):
+def test_invalid_splits(stems, share):
+    with pytest.raises(ValueError, match=r'expected two images or more and a share above 0'):
         split_stems(stems, share)
 
 
-def test_dataset_has_one_part(tmp_path, write_set):
+def test_dataset_takes_one_part(tmp_path, write_set):
     root = write_set(tmp_path, 'mine', VIDEOS)
     datasets = {
         part: DIS5KDataset(data_root=root / 'mine', part=part, val_share=0.4)
         for part in ('train', 'val', None)
     }
     assert [len(dataset) for dataset in datasets.values()] == [12, 8, 20]
-    with pytest.raises(ValueError, match=r"`part` is 'test', expected one of \(None, 'train'"):
+    with pytest.raises(ValueError, match=r"part='test': expected one of \(None, 'train'"):
         DIS5KDataset(data_root=root / 'mine', part='test')

@@ -1,4 +1,4 @@
-"""Colours of the foreground, on pictures mixed of two known layers."""
+"""Foreground colour estimation, on images mixed of two known layers."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from mmdiffdis.images.foreground import foreground_colour
 
 @pytest.fixture
 def layers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(picture, mask, foreground): a soft disc of smooth colours before a wall of others."""
+    """(image, mask, foreground): a soft disc of smooth colours in front of a wall of others."""
     height, width = 90, 120
     y, x = np.mgrid[:height, :width].astype(np.float32)
     front = np.stack([200 - x / 2, 40 + y, 60 + x / 4], axis=2)
@@ -21,7 +21,7 @@ def layers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.rint(mixed).astype(np.uint8), mask, front
 
 
-def test_colour_of_the_wall_is_taken_out(layers):
+def test_colour_of_the_background_is_removed(layers):
     image, mask, front = layers
     colours = foreground_colour(image, mask)
     soft = (mask > 0.1) & (mask < 1)
@@ -47,13 +47,13 @@ def test_tiles_leave_no_seams(layers, monkeypatch):
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 300), (2, 3)])
-def test_pictures_smaller_than_the_surroundings_looked_at(size):
+def test_images_smaller_than_the_filters(size):
     image = np.full((*size, 3), 90, np.uint8)
     colours = foreground_colour(image, np.full(size, 0.5, np.float32))
     assert np.abs(colours.astype(int) - image).max() <= 1
 
 
-def test_cutout_of_an_8_bit_mask_is_that_of_its_fractions(layers):
+def test_cutout_of_an_8_bit_mask_equals_that_of_a_float_mask(layers):
     image, mask, _ = layers
     levels = np.rint(mask * 255).astype(np.uint8)
     expected = cutout(image, levels.astype(np.float32) / 255)

@@ -1,10 +1,10 @@
-"""Pictures of masks."""
+"""Panels that show images, masks and edges."""
 
 import numpy as np
 import pytest
 
 from mmdiffdis.images import contact_sheet, cutout, overlay, panel
-from mmdiffdis.images.panels import row, to_grey
+from mmdiffdis.images.panels import row, stack_rows, to_grey
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def mask() -> np.ndarray:
 
 
 def test_parts_stand_side_by_side_in_order(image, mask):
-    picture = panel(image, truth=mask, mask=1 - mask, edge=mask * 0.5, max_side=60)
-    assert picture.dtype == np.uint8
-    middle = picture[-10]
+    shown = panel(image, gt=mask, mask=1 - mask, edge=mask * 0.5, max_side=60)
+    assert shown.dtype == np.uint8
+    middle = shown[-10]
     tiles = [middle[start : start + 60] for start in range(0, 4 * 66, 66)]
     np.testing.assert_array_equal(tiles[0], image[0])
     np.testing.assert_array_equal(tiles[1][:, 0], np.repeat([255, 0], 30))
@@ -33,27 +33,38 @@ def test_parts_stand_side_by_side_in_order(image, mask):
 def test_missing_parts_are_left_out(image, mask):
     assert panel(image, mask=mask, max_side=60).shape[1] == 2 * 60 + 6
     assert panel(mask=mask, max_side=60).shape[1] == 60
-    with pytest.raises(ValueError, match='at least one of'):
+    with pytest.raises(ValueError, match='expected at least one of image, gt, mask and edge'):
         panel()
 
 
 @pytest.mark.parametrize(('height', 'width'), [(30, 60), (90, 40), (1, 3)])
 def test_parts_are_scaled_to_max_side(height, width):
-    picture = panel(np.zeros((height, width, 3), np.uint8), max_side=120)
+    shown = panel(np.zeros((height, width, 3), np.uint8), max_side=120)
     scale = 120 / max(height, width)
     bar = panel(np.zeros((120, 120, 3), np.uint8), max_side=120).shape[0] - 120
-    assert picture.shape == (max(1, round(height * scale)) + bar, round(width * scale), 3)
+    assert shown.shape == (max(1, round(height * scale)) + bar, round(width * scale), 3)
 
 
 def test_captions_are_written_above(image, mask):
-    picture = panel(image, mask=mask, max_side=60)
-    bar = picture[: picture.shape[0] - 30]
+    shown = panel(image, mask=mask, max_side=60)
+    bar = shown[: shown.shape[0] - 30]
     assert (bar < 128).any() and (bar[:, 60:66] == 255).all()
 
 
-def test_parts_of_other_sizes_are_fitted(image):
-    picture = panel(image, mask=np.ones((15, 30), np.float32), max_side=60)
-    assert (picture[-30:, 66:] == 255).all()
+def test_parts_have_the_size_of_the_first(image):
+    shown = panel(image, mask=np.ones((15, 30), np.float32), max_side=60)
+    assert (shown[-30:, 66:] == 255).all()
+
+
+def test_rows_of_unequal_width_are_filled_with_white(image):
+    stacked = stack_rows([image, image[:, :20]], gap=5)
+    assert stacked.shape == (2 * 35, 60, 3)
+    np.testing.assert_array_equal(stacked[:30], image)
+    np.testing.assert_array_equal(stacked[35:65, :20], image[:, :20])
+    white = np.ones(stacked.shape[:2], bool)
+    white[:30] = white[35:65, :20] = False
+    assert (stacked[white] == 255).all()
+    np.testing.assert_array_equal(stack_rows([image, image]), np.vstack([image, image]))
 
 
 def test_long_captions_show_their_ends():
@@ -66,7 +77,7 @@ def test_long_captions_show_their_ends():
     assert (bars[1] != bars[2]).any()
 
 
-def test_contact_sheet_shows_a_mask_of_another_shape_in_its_own(image):
+def test_contact_sheet_keeps_the_shape_of_a_mask_unlike_its_image(image):
     sheet = contact_sheet([('a', image, np.zeros((60, 30), np.uint8))], side=60)
     mask = sheet[26 : 26 + 60, 3 + 60 : 3 + 120]  # below the caption, right of the image
     assert mask.shape[0] == 60 and (mask[:, :30] == 0).all() and (mask[:, 30:] == 255).all()

@@ -1,4 +1,4 @@
-"""tools/dataset_converters/encode_latents.py and LatentDataset: latents in place of pictures."""
+"""tools/dataset_converters/encode_latents.py and LatentDataset: latents instead of images."""
 
 import subprocess
 import sys
@@ -9,9 +9,11 @@ import torch
 from conftest import load_tool, tiny_config, training_config
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 from safetensors.torch import load_file, save_file
-from test_train import train
+
+from mmdiffdis.apis.configs import load_config
 
 tool = load_tool('dataset_converters/encode_latents.py')
 
@@ -26,7 +28,7 @@ def config(tmp_path, monkeypatch, write_set):
         torch.manual_seed(0)
         torch.save(dict(state_dict=MODELS.build(tiny_config(**changes)).state_dict()), 'start.pth')
         init_cfg = dict(type='Pretrained', checkpoint='start.pth')
-        path = tmp_path / 'pictures.py'
+        path = tmp_path / 'images.py'
         model = tiny_config(init_cfg=init_cfg, **changes)
         path.write_text(training_config(model, max_iters=2, flip=flip))
         return path
@@ -41,31 +43,31 @@ def losses(model, batch) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize('edge', [True, False])
-def test_losses_of_latents_are_those_of_pictures(config, edge):
-    # v, for an error in epsilon counts 14.6 times, and latents are rounded to float16.
+def test_losses_of_latents_are_those_of_images(config, edge):
+    # v, because an error in epsilon is multiplied by 14.6, and latents are rounded to float16
     scheduler = dict(prediction_type='v_prediction')
     path = config(edge=edge, data_preprocessor=dict(cutmix=None), scheduler=scheduler)
     tool.main([str(path), '--out', 'out/latents.safetensors', '--workers', '0'])
     settings = Config.fromfile(path)
     model = MODELS.build(settings.model)
     model.init_weights()
-    model.noise = torch.zeros_like  # drawn in memory's order, which may be another
-    pictures = DATASETS.build(settings.train_dataloader.dataset)
+    model.noise = torch.zeros_like  # random noise would follow the memory layout
+    images = DATASETS.build(settings.train_dataloader.dataset)
     latents = DATASETS.build(dict(type='LatentDataset', latent_file='out/latents.safetensors'))
-    assert len(latents) == len(pictures) == 3
+    assert len(latents) == len(images) == 3
     expected, found = (
-        losses(model, pseudo_collate([data[0], data[2]])) for data in (pictures, latents)
+        losses(model, pseudo_collate([data[0], data[2]])) for data in (images, latents)
     )
     assert set(found) == ({'loss_mask', 'loss_edge'} if edge else {'loss_mask'})
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=0.02, atol=0)
 
 
-def test_each_pass_is_augmented_anew_and_repeats_per_seed(config, capsys):
+def test_passes_differ_and_repeat_with_the_seed(config, capsys):
     path = config(flip=0.5)
     for name in ('one', 'two'):
         tool.main([str(path), '--out', f'{name}.safetensors', '--passes', '4', '--workers', '0'])
-    assert '12 pairs of image and truths in one.safetensors' in capsys.readouterr().out
+    assert '12 pairs of image and ground truth in one.safetensors' in capsys.readouterr().out
     one, two = load_file('one.safetensors'), load_file('two.safetensors')
     assert set(one) == {'image_0', 'image_1', 'image_2', 'image_3', 'mask', 'edge'}
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -73,15 +75,18 @@ def test_each_pass_is_augmented_anew_and_repeats_per_seed(config, capsys):
     assert any(not torch.equal(views[0], view) for view in views[1:])
 
 
-def test_training_reads_them(config, monkeypatch):
+def test_training_on_latents(config):
     path = config(data_preprocessor=dict(cutmix=None))
     tool.main([str(path), '--out', 'latents.safetensors', '--workers', '0'])
     (path.parent / 'latents.py').write_text(
-        "_base_ = './pictures.py'\n"
+        "_base_ = './images.py'\n"
         'train_dataloader = dict(dataset=dict(\n'
         "    _delete_=True, type='LatentDataset', latent_file='latents.safetensors'))\n"
     )
-    train(monkeypatch, path.parent / 'latents.py', '--amp')  # whose autocast knows no float16
+    settings = load_config(path.parent / 'latents.py')
+    settings.optim_wrapper.type = 'BFloat16OptimWrapper'  # as --amp; autocast ignores float16
+    settings.experiment_name = 'training_on_latents'  # MMEngine keeps runners by their names
+    Runner.from_cfg(settings).train()
     assert Path('work_dirs/latents/iter_2.pth').is_file()
 
 
@@ -92,6 +97,7 @@ def test_latents_are_never_mixed(config, tiny):
         losses(tiny(), pseudo_collate([latents[0]]))
 
 
+@pytest.mark.slow  # starts a process
 def test_parameters_are_not_listed(config, capfd):
     path = config()
     arguments = [path, '--out', 'latents.safetensors', '--workers', '0']
@@ -100,7 +106,7 @@ def test_parameters_are_not_listed(config, capfd):
     assert 'latents.safetensors' in shown.out and 'conv_in' not in shown.out + shown.err
 
 
-def test_errors_name_the_file_and_the_tool(tmp_path, config):
+def test_errors_name_the_file_and_the_tool(tmp_path):
     path = tmp_path / 'latents.safetensors'
     build = dict(type='LatentDataset', latent_file=str(path))
     with pytest.raises(FileNotFoundError, match='no file .*latents.safetensors; write it with'):
@@ -111,7 +117,16 @@ def test_errors_name_the_file_and_the_tool(tmp_path, config):
     save_file({'weight': torch.zeros(1)}, path)
     with pytest.raises(ValueError, match=r"has no \['image_0', 'mask'\]"):
         DATASETS.build(build)
-    with pytest.raises(SystemExit, match='--passes 0: expected at least one'):
-        tool.main([str(config()), '--out', 'x.safetensors', '--passes', '0'])
-    with pytest.raises(SystemExit, match='--out x.pt: expected a name that ends in .safetensors'):
-        tool.main([str(config()), '--out', 'x.pt'])
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--out', 'x.safetensors', '--passes', '0'], '--passes 0: expected at least 1'),
+        (['--out', 'x.pt'], '--out x.pt: expected a name that ends in .safetensors'),
+    ],
+)
+def test_invalid_options(capsys, arguments, message):
+    with pytest.raises(SystemExit, match='2'):
+        tool.main(['config.py', *arguments])
+    assert f'error: {message}' in capsys.readouterr().err

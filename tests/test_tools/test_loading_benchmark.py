@@ -1,4 +1,4 @@
-"""tools/benchmarks/loading.py: both ways give the same, and tables are made of it."""
+"""tools/benchmarks/loading.py: both recipes give the same images."""
 
 import json
 
@@ -19,8 +19,8 @@ def _threads_as_before():
     torch.set_num_threads(before[1])
 
 
-def test_both_ways_give_the_same(tmp_path, capsys):
-    out = tmp_path / 'new' / 'figures.json'
+def test_both_recipes_give_the_same(tmp_path, capsys):
+    out = tmp_path / 'new' / 'results.json'
     tool.main(
         ['--widths', '768', '--images', '1', '--draws', '5', '--repeats', '1', '--out', str(out)]
     )
@@ -29,23 +29,27 @@ def test_both_ways_give_the_same(tmp_path, capsys):
     for result in written.values():
         assert result['draws'] == 5 and result['rotated'] == 1
         released, ours = (result['mean_and_std'][name] for name in ('released', 'ours'))
-        for kind, of_mean, of_pixels in (('image', 1, 2), ('mask', 0.1, 0.4), ('edge', 0.2, 0.8)):
-            np.testing.assert_allclose(released[kind], ours[kind], atol=of_mean)
-            assert result['mean_difference'][kind] < of_pixels
+        for kind, mean_bound, pixel_bound in (
+            ('image', 1, 2),
+            ('mask', 0.1, 0.4),
+            ('edge', 0.2, 0.8),
+        ):
+            np.testing.assert_allclose(released[kind], ours[kind], atol=mean_bound)
+            assert result['mean_difference'][kind] < pixel_bound
         speed = result['images_per_second']
         assert result['ratio'] == pytest.approx(speed['ours'] / speed['released'])
     table = capsys.readouterr().out
     assert '768x512 PNG' in table and f'{written["768x512 PNG"]["ratio"]:.2f}' in table
 
 
-def test_draws_vary_and_repeat():
-    draws = [tool.draw(seed) for seed in range(40)]
-    assert draws == [tool.draw(seed) for seed in range(40)]
-    assert {drawn.mirror for drawn in draws} == {True, False}
-    assert 2 <= sum(drawn.angle is not None for drawn in draws) <= 16
+def test_augmentations_vary_and_repeat():
+    augmentations = [tool.draw_augmentation(seed) for seed in range(40)]
+    assert augmentations == [tool.draw_augmentation(seed) for seed in range(40)]
+    assert {augmentation.mirror for augmentation in augmentations} == {True, False}
+    assert 2 <= sum(augmentation.angle is not None for augmentation in augmentations) <= 16
 
 
 def test_one_draw_in_five_rotates():
     seeds = tool.choose_seeds(15)
     assert len({*seeds}) == 15
-    assert sum(tool.draw(seed).angle is not None for seed in seeds) == 3
+    assert sum(tool.draw_augmentation(seed).angle is not None for seed in seeds) == 3

@@ -41,7 +41,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
-from mmdiffdis.datasets.pairing import image_files, what_is_there
+from mmdiffdis.datasets.pairing import image_files, list_subfolders
 from mmdiffdis.evaluation import (
     LOWER_IS_BETTER,
     MEASURES,
@@ -193,7 +193,7 @@ def find_pairs(predictions: Path, truths: Path) -> tuple[list[Pair], dict[str, l
     found, duplicates = files_by_stem(predictions)
     for option, folder, files in (('--gt', truths, of_truths), ('--pred', predictions, found)):
         if not files:
-            raise ValueError(f'no image file in {option} {folder}{what_is_there(folder)}')
+            raise ValueError(f'no image file in {option} {folder}{list_subfolders(folder)}')
     pairs = [Pair(stem, found.get(stem), path) for stem, path in of_truths.items()]
     problems = {
         'duplicate': duplicate_truths + duplicates,

@@ -38,8 +38,8 @@ from PIL import Image
 from mmdiffdis.apis import DISInferencer
 from mmdiffdis.apis.configs import load_config
 from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
+from mmdiffdis.images.panels import evenly_spaced
 from mmdiffdis.images.panels import row as draw_row
-from mmdiffdis.images.panels import spread
 from mmdiffdis.images.reading import read_image, read_rgb
 from mmdiffdis.images.values import to_alpha
 from mmdiffdis.utils.tables import markdown
@@ -201,7 +201,7 @@ def draw_pictures(folders: dict[str, Path], count: int) -> np.ndarray:
     configs = {name: Config.fromfile(folder / f'{name}.py') for name, folder in folders.items()}
     init_default_scope('mmseg')
     dataset = DATASETS.build(next(iter(configs.values())).test_dataloader.dataset)
-    infos = [dataset.get_data_info(i) for i in spread(range(len(dataset)), count)]
+    infos = [dataset.get_data_info(i) for i in evenly_spaced(range(len(dataset)), count)]
     rows = [
         {
             'image': read_rgb(info['img_path']),

@@ -1,13 +1,11 @@
-"""Draw a synthetic set for dichotomous image segmentation in DIS5K's layout."""
+"""Draws a synthetic set for dichotomous image segmentation in DIS5K's layout."""
 
 import argparse
 import sys
 
-from mmdiffdis.synthetic import write_dataset
-
 
 def parse_args() -> argparse.Namespace:
-    """The command line."""
+    """Returns the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', required=True, help='folder for DIS-TR, DIS-VD, contact_sheet.jpg')
     parser.add_argument('--num-train', type=int, required=True, help='number of training images')
@@ -16,17 +14,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=int, nargs='+', default=[256], metavar='PIXELS', help='side, or height width'
     )
-    parser.add_argument('--workers', type=int, help='processes; default: one per core, at most 8')
+    parser.add_argument('--workers', type=int, help='processes (default: one per core, at most 8)')
     parser.add_argument('--overwrite', action='store_true', help='replace the set in --out')
     args = parser.parse_args()
     if len(args.size) > 2:
-        parser.error(f'--size takes a side, or a height and a width; got {args.size}')
+        parser.error(f'--size {args.size}: expected a side, or a height and a width')
     return args
 
 
 def main() -> None:
-    """Draw the set; a user's mistake ends in one line."""
+    """Draws the set; reports mistakes in one line."""
     args = parse_args()
+
+    from mmdiffdis.synthetic import write_dataset
+
     try:
         out = write_dataset(
             args.out,

@@ -1,4 +1,4 @@
-"""Transforms for soft masks and edges; they mix with mmseg's own."""
+"""Transforms that keep masks and edges soft; they combine with mmseg's own."""
 
 from .formatting import PackDISInputs
 from .geometric import DISRandomCenterCrop, DISRandomRotate, DISResize

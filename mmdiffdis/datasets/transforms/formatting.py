@@ -1,4 +1,4 @@
-"""From a pipeline's dict to the tensors that models and metrics take."""
+"""Packing of a pipeline's results into tensors for models and metrics."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,17 @@ from ...structures import SOFT_FIELDS
 
 @TRANSFORMS.register_module()
 class PackDISInputs(BaseTransform):
-    """``dict(inputs, data_samples)``: image uint8 [3, H, W] BGR and a ``SegDataSample`` with
+    """Packs `dict(inputs, data_samples)`: image uint8 [3, H, W] BGR and a `SegDataSample` with
 
-    * ``gt_alpha`` float32 [1, H, W] in [0, 1], the soft mask;
-    * ``gt_sem_seg`` int64 [1, H, W] = ``gt_alpha > 0.5``: the hard label always agrees with the
-      soft one, whatever the augmentation did;
-    * ``gt_edge_map`` float32 [1, H, W] in [0, 1], if the pipeline made one.
+    * `gt_alpha` float32 [1, H, W] in [0, 1], the soft mask;
+    * `gt_sem_seg` int64 [1, H, W] = `gt_alpha > 0.5`, so that the hard label agrees with the soft
+      one after any augmentation;
+    * `gt_edge_map` float32 [1, H, W] in [0, 1], if the pipeline made one.
 
-    Without truth in the pipeline (prediction), the sample holds meta information only.
+    Without ground truth in the pipeline (prediction), the sample has meta information only.
 
     Args:
-        meta_keys: keys of the results to keep as meta information, where present.
+        meta_keys: Keys of the results to keep as meta information, where present.
     """
 
     def __init__(
@@ -47,11 +47,15 @@ class PackDISInputs(BaseTransform):
         self.meta_keys = tuple(meta_keys)
 
     def transform(self, results: dict) -> dict:
-        """Pack; raises ``ValueError`` if the truth was loaded without ``gt_alpha``."""
+        """Packs an image and its ground truth.
+
+        Raises:
+            ValueError: If ground truth was loaded without `gt_alpha`.
+        """
         if 'gt_seg_map' in results and 'gt_alpha' not in results:
             raise ValueError(
-                "PackDISInputs found 'gt_seg_map' without 'gt_alpha'; load masks with "
-                'LoadDISAnnotations (stock LoadAnnotations reads 255 as "ignore").'
+                "PackDISInputs got 'gt_seg_map' without 'gt_alpha'; load masks with "
+                'LoadDISAnnotations (stock LoadAnnotations reads 255 as "ignore")'
             )
         sample = SegDataSample()
         for key in SOFT_FIELDS:
@@ -64,7 +68,7 @@ class PackDISInputs(BaseTransform):
         sample.set_metainfo({key: results[key] for key in self.meta_keys if key in results})
         image = np.ascontiguousarray(results['img'])
         planes = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
-        for channel, plane in enumerate(planes):  # several times as fast as numpy's copy
+        for channel, plane in enumerate(planes):  # several times as fast as NumPy's copy
             cv2.extractChannel(image, channel, plane)
         return {'inputs': torch.from_numpy(planes), 'data_samples': sample}
 

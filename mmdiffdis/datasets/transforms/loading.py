@@ -1,4 +1,4 @@
-"""Loading of images and soft masks of every kind that people keep them in, and the edge target."""
+"""Loading of images and soft masks, and generation of the edge target."""
 
 from typing import Literal
 
@@ -13,20 +13,20 @@ from ...images.values import to_alpha
 
 @TRANSFORMS.register_module()
 class LoadDISImage(BaseTransform):
-    """``img`` uint8 [H, W, 3] BGR, upright, and ``img_shape``, ``ori_shape``; see ``to_rgb``.
+    """Loads `img` uint8 [H, W, 3] BGR, upright, with `img_shape` and `ori_shape`; see `to_rgb`.
 
-    Used instead of mmcv's loader because that one keeps the hidden colours of transparent pixels
-    and decodes truncated files to half-grey pictures without a word.
+    mmcv's loader keeps the hidden colours of transparent pixels, and decodes truncated files to
+    half-grey images without an error.
 
     Args:
-        backend_args: of mmengine's file backend.
+        backend_args: Arguments of MMEngine's file backend.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
-        """Read ``results['img_path']``."""
+        """Reads `results['img_path']`."""
         results['img'] = read_bgr(results['img_path'], self.backend_args)
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
@@ -37,21 +37,20 @@ class LoadDISImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadDISAnnotations(BaseTransform):
-    """``gt_alpha`` [H, W], the soft mask, and ``gt_seg_map`` uint8 {0, 1}; see ``to_alpha``.
+    """Loads the soft mask `gt_alpha` [H, W] and `gt_seg_map` uint8 {0, 1}; see `to_alpha`.
 
-    ``gt_seg_map`` is 1 where ``gt_alpha`` is above its half. Both are listed in ``seg_fields``. May
-    stand after a resizing of the image (the habit of mmseg's test pipelines): the mask then stays
-    at the original size.
+    `gt_seg_map` is 1 where `gt_alpha` is above half of its range. Both are listed in `seg_fields`.
+    After a resizing of the image (as in mmseg's test pipelines), the mask keeps the original size.
 
     Args:
-        full_scale: value of the mask files that means full foreground; None finds out per file.
-        dtype: of ``gt_alpha`` in the pipeline: ``'float32'`` in [0, 1], or ``'uint8'`` in [0, 255],
-            a quarter of the memory, of which all later transforms are faster. A sample holds
-            float32 in [0, 1] always.
-        backend_args: of mmengine's file backend.
+        full_scale: Value of the mask files that means full foreground; None: found for each file.
+        dtype: Type of `gt_alpha` in the pipeline: 'float32' in [0, 1], or 'uint8' in [0, 255],
+            which takes a quarter of the memory and makes all later transforms faster. Samples
+            always hold float32 in [0, 1].
+        backend_args: Arguments of MMEngine's file backend.
 
     Raises:
-        ValueError: if there is no such dtype.
+        ValueError: If there is no such dtype.
     """
 
     def __init__(
@@ -61,16 +60,16 @@ class LoadDISAnnotations(BaseTransform):
         backend_args: dict | None = None,
     ) -> None:
         if dtype not in ('float32', 'uint8'):
-            raise ValueError(f"`dtype` is '{dtype}', expected 'float32' or 'uint8'.")
+            raise ValueError(f"dtype={dtype!r}: expected 'float32' or 'uint8'")
         self.full_scale = full_scale
         self.dtype = dtype
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
-        """Read ``results['seg_map_path']`` and check its size against the image's.
+        """Reads `results['seg_map_path']` and compares its size with the image's.
 
         Raises:
-            ValueError: if the file is damaged, no usable mask, or not of the image's size.
+            ValueError: If the file is damaged, no usable mask, or not of the image's size.
         """
         path = results['seg_map_path']
         image = read_image(path, self.backend_args)
@@ -82,13 +81,13 @@ class LoadDISAnnotations(BaseTransform):
         if alpha.shape != (height, width):
             raise ValueError(
                 f"the mask '{path}' is {alpha.shape[1]}x{alpha.shape[0]} pixels, but its image "
-                f"'{results['img_path']}' is {width}x{height}. Export the mask at the size of the "
-                'image.'
+                f"'{results['img_path']}' is {width}x{height}; export the mask at the size of the "
+                'image'
             )
         half = 127 if alpha.dtype == np.uint8 else 0.5
         results['gt_alpha'] = alpha
         results['gt_seg_map'] = (alpha > half).view(np.uint8)
-        results['seg_fields'] = _with_fields(results, 'gt_seg_map', 'gt_alpha')
+        results['seg_fields'] = _add_fields(results, 'gt_seg_map', 'gt_alpha')
         return results
 
     def __repr__(self) -> str:
@@ -100,24 +99,26 @@ class LoadDISAnnotations(BaseTransform):
 
 @TRANSFORMS.register_module()
 class GenerateDISEdge(BaseTransform):
-    """``gt_edge_map`` [H, W], all or nothing, from ``gt_alpha`` and of its type.
-
-    It is listed in ``seg_fields``.
+    """Makes the binary `gt_edge_map` [H, W] from `gt_alpha`, of the same type, in `seg_fields`.
 
     5x5 dilation minus 5x5 erosion of the 8-bit mask; differences of 6 grey levels or more are edge
-    (rule of the released DiffDIS training data). The width is in pixels of the mask at hand, so
-    this stands right after ``LoadDISAnnotations``, at full resolution.
+    (rule of the released DiffDIS training data). The width is in pixels of the current mask, so
+    this step belongs right after `LoadDISAnnotations`, at full resolution.
     """
 
     kernel_size = 5
     smallest_step = 6
 
     def transform(self, results: dict) -> dict:
-        """Add the edge of ``results['gt_alpha']``."""
+        """Adds the edge of `results['gt_alpha']`.
+
+        Raises:
+            ValueError: If there is no `gt_alpha`.
+        """
         if 'gt_alpha' not in results:
             raise ValueError(
-                "GenerateDISEdge found no 'gt_alpha'; put LoadDISAnnotations before it in the "
-                'pipeline.'
+                "no 'gt_alpha' for GenerateDISEdge; put LoadDISAnnotations before it in the "
+                'pipeline'
             )
         alpha = results['gt_alpha']
         is_bytes = alpha.dtype == np.uint8
@@ -126,14 +127,14 @@ class GenerateDISEdge(BaseTransform):
         step = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, kernel)
         _, edge = cv2.threshold(step, self.smallest_step - 1, 255, cv2.THRESH_BINARY)
         results['gt_edge_map'] = edge if is_bytes else edge.astype(np.float32) / 255
-        results['seg_fields'] = _with_fields(results, 'gt_edge_map')
+        results['seg_fields'] = _add_fields(results, 'gt_edge_map')
         return results
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
 
 
-def _with_fields(results: dict, *names: str) -> list[str]:
-    """``seg_fields`` and ``names``, as a new list: copies of ``results`` share the old one."""
+def _add_fields(results: dict, *names: str) -> list[str]:
+    """Returns `seg_fields` with `names` as a new list, because copies of `results` share it."""
     fields = results.get('seg_fields', [])
     return fields + [name for name in names if name not in fields]

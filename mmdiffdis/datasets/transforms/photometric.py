@@ -8,27 +8,30 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
 
-# ITU-R 601, BGR
-_LUMA = (0.114, 0.587, 0.299)
-# Added before OpenCV rounds: Pillow cuts off fractions, four times one after another. (Not 0.5,
-# for whole numbers must stay what they are.)
+_LUMA = (0.114, 0.587, 0.299)  # ITU-R 601, BGR
+# Added before OpenCV rounds, because Pillow truncates after each of the four steps. Not -0.5, which
+# would change whole numbers.
 _FLOOR = -0.499
 _STRIP_PIXELS = 2**16
 
 
 @TRANSFORMS.register_module()
 class DISColorJitter(BaseTransform):
-    """Change brightness, contrast, colour and sharpness of ``img``, in this order, at random.
+    """Changes brightness, contrast, colour and sharpness of `img` at random, in this order.
 
-    Each factor is uniform in its range and works as in Pillow's ``ImageEnhance``: 1 leaves the
-    image as it is, 0 gives a black, an evenly grey, a colourless and a blurred image. OpenCV does
-    the work; results differ from Pillow's by a level or two. (Ranges: DiffDIS' released training.)
+    The factors are uniform in their ranges and act as in Pillow's `ImageEnhance`: 1 keeps the
+    image, 0 gives a black, a uniformly grey, a colourless and a blurred image. OpenCV computes them
+    faster; results differ from Pillow's by a level or two. The default ranges are those of DiffDIS'
+    released training.
 
     Args:
-        brightness: range (lowest, highest) of the factor.
-        contrast: likewise.
-        color: likewise.
-        sharpness: likewise.
+        brightness: Range (lowest, highest) of the factor.
+        contrast: The same.
+        color: The same.
+        sharpness: The same.
+
+    Raises:
+        ValueError: If a range is reversed or negative.
     """
 
     def __init__(
@@ -46,35 +49,36 @@ class DISColorJitter(BaseTransform):
         }
         for name, (low, high) in self.ranges.items():
             if not 0 <= low <= high:
-                raise ValueError(f'`{name}` is {(low, high)}, expected 0 <= lowest <= highest.')
+                raise ValueError(f'{name}={(low, high)}: expected 0 <= lowest <= highest')
 
     @cache_randomness
     def _draw(self) -> list[float]:
         return [np.random.uniform(low, high) for low, high in self.ranges.values()]
 
     def transform(self, results: dict) -> dict:
-        """Enhance ``results['img']`` (uint8 BGR)."""
+        """Changes `results['img']` (uint8 BGR)."""
         brightness, contrast, color, sharpness = self._draw()
         image = results['img']
         total = 0.0
         for rows, _ in _strips(image):
             strip = _brighten(image[rows], brightness)
             total += cv2.sumElems(cv2.cvtColor(strip, cv2.COLOR_BGR2GRAY))[0]
-        # Pillow's contrast pivots on the rounded mean of the grey image
+        # Pillow's contrast preserves the rounded mean of the grey image
         pivot = (1 - contrast) * round(total / (image.size // 3)) + _FLOOR
         matrix = color * np.eye(3) + (1 - color) * np.tile(_LUMA, (3, 1))
         matrix = np.column_stack([matrix, [_FLOOR] * 3])
-        # Pillow's smooth image is 1/13 of (1 1 1, 1 5 1, 1 1 1): 9/13 of the mean of 3x3 pixels
-        # and 4/13 of the pixel
-        own, mean_of_9 = sharpness + (1 - sharpness) * 4 / 13, (1 - sharpness) * 9 / 13
+        # Pillow's kernel 1/13 (1 1 1, 1 5 1, 1 1 1) is 9/13 of the mean of 3x3 pixels plus 4/13 of
+        # the pixel
+        pixel_weight = sharpness + (1 - sharpness) * 4 / 13
+        mean_weight = (1 - sharpness) * 9 / 13
         enhanced = np.empty(image.shape, np.uint8)
-        for rows, wider in _strips(image):
-            strip = _brighten(image[wider], brightness)
+        for rows, padded_rows in _strips(image):
+            strip = _brighten(image[padded_rows], brightness)
             strip = cv2.addWeighted(strip, contrast, strip, 0, pivot)
             strip = cv2.transform(strip, matrix)
-            inner = slice(rows.start - wider.start, rows.stop - wider.start)
-            blurred = cv2.blur(strip, (3, 3))[inner]
-            cv2.addWeighted(strip[inner], own, blurred, mean_of_9, _FLOOR, enhanced[rows])
+            inner = slice(rows.start - padded_rows.start, rows.stop - padded_rows.start)
+            mean = cv2.blur(strip, (3, 3))[inner]
+            cv2.addWeighted(strip[inner], pixel_weight, mean, mean_weight, _FLOOR, enhanced[rows])
         results['img'] = enhanced
         return results
 
@@ -84,15 +88,15 @@ class DISColorJitter(BaseTransform):
 
 
 def _brighten(image: np.ndarray, factor: float) -> np.ndarray:
-    # OpenCV takes longer on views than to copy
+    # OpenCV is slower on a view than a copy takes
     return cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=factor, beta=_FLOOR)
 
 
 def _strips(image: np.ndarray) -> Iterator[tuple[slice, slice]]:
-    """Rows of an image part by part, and the same with a neighbour above and below.
+    """Yields strips of an image's rows, and the same with one more row above and below.
 
-    A part of each step's result is at hand in a core's cache for the next one; the whole of a
-    photograph would be put into memory and fetched again.
+    The result of one step on a strip stays in the core's cache for the next step, unlike that of a
+    whole photograph.
     """
     height, width = image.shape[:2]
     step = max(1, _STRIP_PIXELS // width)
