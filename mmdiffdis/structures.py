@@ -1,47 +1,47 @@
-"""What models and data agree on: truths, one reading of predictions, the names of latents."""
+"""Fields and helpers of data samples that data, models and metrics share."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.structures import BaseDataElement, PixelData
+from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
 from .utils.files import stem_of
 
-# What is learned -> the field of a sample that holds it, and the transform that makes it.
-TRUTHS = {
+# Learned map -> the sample's field with its ground truth, and the transform that makes it.
+GT_FIELDS = {
     'mask': ('gt_alpha', 'LoadDISAnnotations'),
     'edge': ('gt_edge_map', 'GenerateDISEdge'),
 }
-# Their names, in samples and in pipelines, where they are no labels, whatever their type.
-SOFT_FIELDS = tuple(field for field, _ in TRUTHS.values())
+# Fields of samples and pipelines that hold soft maps, not labels, whatever their type.
+SOFT_FIELDS = tuple(field for field, _ in GT_FIELDS.values())
 
-# Bilinear resizing in half precision leaves [0, 1] by about one rounding step; logits leave it by
-# far.
+# Bilinear resizing in half precision exceeds [0, 1] by about one rounding step, logits by far more.
 _ROUNDING = 1e-2
 
 
 def image_key(level: int) -> str:
-    """The name of images' latents at 1 / 2 ** level of their size, where latents have names."""
+    """Returns the name of the image latents at 1 / 2 ** level of the images' size."""
     return f'image_{level}'
 
 
 def foreground_probability(data_sample: BaseDataElement | Mapping) -> Tensor:
-    """Foreground probability [H, W], float32 in [0, 1], of any mmseg-style prediction.
+    """Returns the foreground probability [H, W], float32 in [0, 1], of any mmseg-style prediction.
 
-    ``seg_logits`` means two things in mmseg 1.x: with one channel ``postprocess_result`` has
-    already applied the sigmoid, so it holds probabilities; with two channels it holds raw logits
-    (background, foreground), which are soft-maxed here.
+    `seg_logits` has two meanings in mmseg 1.x: one channel holds probabilities, since
+    `postprocess_result` has applied the sigmoid; two channels hold logits (background, foreground),
+    of which the softmax is taken here.
 
     Args:
-        data_sample: ``SegDataSample`` with ``seg_logits`` [1 or 2, H, W], or its ``to_dict()``
-            form, which is what metrics receive.
+        data_sample: `SegDataSample` with `seg_logits` [1 or 2, H, W], or its `to_dict()`, as
+            metrics receive it.
 
     Raises:
-        ValueError: if there is no ``seg_logits``, it is not of 1 or 2 channels, holds NaN or
-            infinity, or a single channel leaves [0, 1].
+        ValueError: If there is no `seg_logits`, it has not 1 or 2 channels, holds NaN or infinity,
+            or a single channel exceeds [0, 1].
     """
     field = data_sample.get('seg_logits')
     if field is None:
@@ -75,34 +75,46 @@ def foreground_probability(data_sample: BaseDataElement | Mapping) -> Tensor:
     return logits[0] if low >= 0 and high <= 1 else logits[0].clamp(0, 1)
 
 
-def stack_truth(name: str, data_samples: Sequence[BaseDataElement]) -> Tensor:
-    """Masks or edges of a batch, [B, 1, H, W] float32 in [0, 1].
+def stack_gt(name: str, data_samples: Sequence[BaseDataElement]) -> Tensor:
+    """Returns the ground truth of a batch, masks or edges, [B, 1, H, W] float32 in [0, 1].
 
     Args:
-        name: a key of ``TRUTHS``.
-        data_samples: of one size, as ``PackDISInputs`` makes them.
+        name: A key of `GT_FIELDS`.
+        data_samples: Samples of one size, as `PackDISInputs` makes them.
 
     Raises:
-        ValueError: if a sample has none.
+        ValueError: If a sample has no such ground truth.
     """
-    field, transform = TRUTHS[name]
+    field, transform = GT_FIELDS[name]
     if any(field not in sample for sample in data_samples):
         raise ValueError(
-            f"a sample without '{field}', the true {name}: expected dict(type='{transform}') in "
-            'the pipeline, or a model that does without (edge=False of a diffusion model)'
+            f"a sample has no '{field}', the ground truth of the {name}: expected "
+            f"dict(type='{transform}') in the pipeline, or a model that does not need it "
+            '(edge=False of a diffusion model)'
         )
     return torch.stack([sample.get(field).data for sample in data_samples]).float()
 
 
+def resize_gt(sample: BaseDataElement, size: Sequence[int]) -> SegDataSample:
+    """Returns a sample with the soft ground truth of another at `size` (H, W), antialiased."""
+    resized = SegDataSample()
+    for name in SOFT_FIELDS:
+        if name in sample:
+            gt = sample.get(name).data[None].float()
+            gt = F.interpolate(gt, tuple(size), mode='bilinear', antialias=True)[0]
+            resized.set_field(PixelData(data=gt), name)
+    return resized
+
+
 def to_original_size(maps: Tensor, metainfo: Mapping) -> Tensor:
-    """Maps of a possibly flipped image, turned back, at its original size.
+    """Returns maps at the original size of their image, unflipped.
 
     Args:
-        maps: [C, h, w] in [0, 1].
-        metainfo: ``ori_shape`` (H, W) and, if there was a ``flip``, ``flip_direction``.
+        maps: Maps [C, h, w] in [0, 1].
+        metainfo: `ori_shape` (H, W) and, after a `flip`, `flip_direction`.
 
     Returns:
-        [C, H, W] in [0, 1]; antialiased where it shrinks: what Pillow's bilinear does, in float.
+        Maps [C, H, W] in [0, 1], antialiased where they shrink: Pillow's bilinear rule, in float.
     """
     if metainfo.get('flip'):
         maps = maps.flip(2 if metainfo['flip_direction'] == 'horizontal' else 1)
@@ -111,9 +123,9 @@ def to_original_size(maps: Tensor, metainfo: Mapping) -> Tensor:
 
 
 def set_prediction(sample: BaseDataElement, mask: Tensor, threshold: float = 0.5) -> None:
-    """Notes a foreground probability [1, H, W] in a sample, in mmseg's way.
+    """Writes a foreground probability [1, H, W] to a sample.
 
-    As ``seg_logits`` and, exceeding the threshold, ``pred_sem_seg`` (0 or 1, uint8).
+    As `seg_logits` and, where it exceeds the threshold, as `pred_sem_seg` (0 or 1, uint8).
     """
     sample.set_data(
         dict(

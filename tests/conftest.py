@@ -198,7 +198,7 @@ def golden_outputs(model, seed: int, images: int, side: int) -> dict[str, torch.
     image = torch.tanh(normal(seed + 3, (images, 3, side, side)))
     latents = model.encode_image(image)
     noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1)
-    eps = model.unet(noise, latents, torch.full((len(noise),), 999))
+    eps = torch.cat(model.unet(noise, latents, torch.full((len(noise),), 999)))
     clean = model.scheduler.to_clean(noise, eps, 999)
     return dict(
         rgb_latent=latents[0],

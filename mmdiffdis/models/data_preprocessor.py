@@ -1,4 +1,4 @@
-"""From samples of a data loader to a batch for the autoencoder: [-1, 1], stacked, CutMix."""
+"""Batches for the autoencoder: images in [-1, 1], min-max stretching, CutMix."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,20 @@ from ..structures import SOFT_FIELDS
 
 
 def stretch(x: Tensor) -> Tensor:
-    """`x` shifted and scaled to [0, 1] by its own minimum and maximum; a constant is clipped."""
+    """Returns `x` stretched to [0, 1] by its minimum and maximum; a constant is clipped."""
     low, high = x.min(), x.max()
     return torch.where(high > low, (x - low) / (high - low), x.clamp(0, 1))
 
 
 class PairwiseCutMix:
-    """CutMix inside pairs of a batch (0 with 1, 2 with 3, ...), images and truths together.
+    """CutMix inside pairs of a batch (0 with 1, 2 with 3, ...), images and ground truth together.
 
     Source: Yun et al. 2019; the ranges are those of DiffDIS' release.
 
     Args:
-        prob: probability that an image receives a box of its partner.
-        area: range of the box's share of the image.
-        aspect: range of the box's height over its width (log-uniform).
+        prob: Probability that an image receives a box of its partner.
+        area: Range of the box's share of the image.
+        aspect: Range of the box's height over its width (log-uniform).
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class PairwiseCutMix:
         self.prob, self.area, self.aspect = prob, area, aspect
 
     def sample_box(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns of a random box that lies inside the image."""
+        """Returns rows and columns of a random box inside the image."""
         area = torch.empty(()).uniform_(*self.area).item() * height * width
         low, high = torch.tensor(self.aspect).log().tolist()
         aspect = torch.empty(()).uniform_(low, high).exp().item()
@@ -48,7 +48,7 @@ class PairwiseCutMix:
         return slice(top, top + rows), slice(left, left + columns)
 
     def __call__(self, batches: Sequence[Tensor]) -> list[Tensor]:
-        """The same boxes pasted in all `batches` [B, C_i, H, W]; if B is odd, the last stays."""
+        """Pastes the same boxes in all `batches` [B, C_i, H, W]; an odd last image stays."""
         mixed = [batch.clone() for batch in batches]
         size, _, height, width = batches[0].shape
         for i in range(size - size % 2):
@@ -62,14 +62,14 @@ class PairwiseCutMix:
 
 @MODELS.register_module()
 class DISDataPreProcessor(BaseDataPreprocessor):
-    """Stacks a batch and brings it to the autoencoder's range.
+    """Stacks images, scales them to [-1, 1] and mixes training batches.
 
     Args:
-        min_max: stretch each training image and mask by its own minimum and maximum (the released
-            training does); test images are always ``x / 127.5 - 1``.
-        cutmix: arguments of :class:`PairwiseCutMix`, applied in training; None: no CutMix.
-        bgr_to_rgb: reverse the channels.
-        non_blocking: copy to the device without waiting.
+        min_max: Stretch each training image and mask by its minimum and maximum, as the released
+            training does; test images are always `x / 127.5 - 1`.
+        cutmix: Arguments of `PairwiseCutMix`, applied in training; None: no CutMix.
+        bgr_to_rgb: Reverse the channels.
+        non_blocking: Copy to the device asynchronously.
     """
 
     def __init__(
@@ -85,19 +85,19 @@ class DISDataPreProcessor(BaseDataPreprocessor):
         self.bgr_to_rgb = bgr_to_rgb
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """The batch.
+        """Returns a batch.
 
         Args:
-            data: 'inputs': B uint8 images [3, H, W], or a dict of B latents each, of a
-                `LatentDataset`, which are only stacked; 'data_samples': their samples, or absent.
-            training: whether to stretch and to mix.
+            data: 'inputs': B uint8 images [3, H, W], or a dict of B latents each (of a
+                `LatentDataset`), which are only stacked; 'data_samples': their samples, optional.
+            training: Stretch and mix.
 
         Returns:
-            'inputs': [B, 3, H, W] float32 in [-1, 1]; 'data_samples', in training with `gt_alpha`
-            and `gt_edge_map` (where present) stretched and mixed along.
+            'inputs': [B, 3, H, W] float32 in [-1, 1]; 'data_samples', whose `gt_alpha` and
+            `gt_edge_map` are stretched and mixed in training like the images.
 
         Raises:
-            ValueError: images of different sizes; latents that were to be mixed.
+            ValueError: If the images have different sizes, or latents are to be mixed.
         """
         data = self.cast_data(data)
         if isinstance(data['inputs'], dict):
@@ -131,14 +131,17 @@ class DISDataPreProcessor(BaseDataPreprocessor):
         return {**data, 'inputs': inputs}
 
     def _mix(self, inputs: Tensor, samples: list) -> Tensor:
-        """Stretches and mixes the truths in `samples` (in place), and the images with them."""
+        """Stretches and mixes images and the ground truth in `samples` (in place).
+
+        mmseg keeps ground truth in samples: it is stacked to be mixed, and unstacked again.
+        """
         names = [name for name in SOFT_FIELDS if name in samples[0]]
-        truths = [torch.stack([sample.get(name).data for sample in samples]) for name in names]
+        gt = [torch.stack([sample.get(name).data for sample in samples]) for name in names]
         if self.min_max:
-            truths = [torch.stack([stretch(truth) for truth in batch]) for batch in truths]
+            gt = [torch.stack([stretch(gt_map) for gt_map in maps]) for maps in gt]
         if self.cutmix is not None:
-            inputs, *truths = self.cutmix([inputs, *truths])
-        for name, batch in zip(names, truths, strict=True):
-            for sample, truth in zip(samples, batch, strict=True):
-                sample.set_field(PixelData(data=truth), name)
+            inputs, *gt = self.cutmix([inputs, *gt])
+        for name, maps in zip(names, gt, strict=True):
+            for sample, gt_map in zip(samples, maps, strict=True):
+                sample.set_field(PixelData(data=gt_map), name)
         return inputs

@@ -1,4 +1,4 @@
-"""Test-time augmentation that is right for one-channel segmentors as well."""
+"""Test-time augmentation for segmentors of one or two output channels."""
 
 import numpy as np
 import torch
@@ -11,25 +11,24 @@ from mmseg.utils import SampleList
 from PIL import Image
 from torch import Tensor
 
-from ..structures import foreground_probability
+from ..structures import foreground_probability, set_prediction
 from .data_preprocessor import stretch
 
 
 @MODELS.register_module()
 class DISTTAModel(SegTTAModel):
-    """Mean foreground probability over the passes of a ``TestTimeAug`` pipeline, for any segmentor.
+    """Mean foreground probability over the passes of a `TestTimeAug` pipeline, for any segmentor.
 
-    mmseg's own merge applies the sigmoid a second time to one-channel predictions, which makes
-    every pixel foreground. Flipping back and resizing to the original size is the segmentor's
-    ``predict``'s part.
+    mmseg's merge applies the sigmoid a second time to one-channel predictions, which makes every
+    pixel foreground. The segmentor's `predict` undoes the flip and resizes to the original size.
 
     Args:
-        module: the segmentor (config or module).
-        data_preprocessor: of ``BaseTTAModel``.
-        min_max: whether each pass is stretched to [0, 1] first, as in the released DiffDIS test.
-        scale: (width, height) at which the passes are averaged, cut off to 8 bits and only then
-            resized by Pillow, as in the released DiffDIS test, whose scale is the network's; None:
-            averaged at the original size, in float.
+        module: Segmentor (config or module).
+        data_preprocessor: Preprocessor, as of `BaseTTAModel`.
+        min_max: Stretch each pass to [0, 1] first, as the released DiffDIS test does.
+        scale: (width, height) at which the passes are averaged and truncated to 8 bits before
+            Pillow resizes them, as in the released DiffDIS test, whose scale is that of the
+            network; None: averaged at the original size, in float.
     """
 
     def __init__(
@@ -44,20 +43,21 @@ class DISTTAModel(SegTTAModel):
         self.scale = scale
 
     def test_step(self, data: dict) -> SampleList:
-        """Predict each pass and merge them.
+        """Predicts each pass and merges them.
 
         Args:
-            data: 'inputs' and 'data_samples', each a list of passes, of lists of images.
+            data: 'inputs' and 'data_samples', each a list of passes, each of these a list of
+                images.
         """
         if self.scale is None:
             return super().test_step(data)
-        # segmentors bring their predictions to what the sample calls its original size
+        # segmentors resize their predictions to `ori_shape`
         samples = [
             [
                 sample.new(metainfo={**sample.metainfo, 'ori_shape': self.scale[::-1]})
-                for sample in one_pass
+                for sample in pass_samples
             ]
-            for one_pass in data['data_samples']
+            for pass_samples in data['data_samples']
         ]
         merged = super().test_step({**data, 'data_samples': samples})
         for sample, original in zip(merged, data['data_samples'][0], strict=True):
@@ -66,12 +66,12 @@ class DISTTAModel(SegTTAModel):
         return merged
 
     def merge_preds(self, data_samples_list: EnhancedBatchDataSamples) -> SampleList:
-        """One sample per image: ``seg_logits`` [1, H, W] = mean probability, ``pred_sem_seg``,
-        ``pred_edge_map`` (mean) if every pass has one, and truth and meta information of the first
+        """Returns one sample per image: `seg_logits` [1, H, W] (mean probability), `pred_sem_seg`,
+        `pred_edge_map` (mean, if every pass has one), and ground truth and metainfo of the first
         pass.
 
         Args:
-            data_samples_list: per image, the samples of its passes.
+            data_samples_list: The samples of the passes of each image.
         """
         return [self._merge(passes) for passes in data_samples_list]
 
@@ -85,34 +85,31 @@ class DISTTAModel(SegTTAModel):
         for key in passes[0].keys():  # noqa: SIM118, a sample is not iterable
             if key.startswith('gt_'):
                 setattr(merged, key, getattr(passes[0], key))
-        self._set_probability(merged, probability)
+        set_prediction(merged, probability, self._threshold)
         if all('pred_edge_map' in sample for sample in passes):
             edges = torch.stack([sample.pred_edge_map.data for sample in passes])
             merged.pred_edge_map = PixelData(data=edges.mean(dim=0))
         return merged
 
-    def _set_probability(self, sample: SegDataSample, probability: Tensor) -> None:
-        sample.seg_logits = PixelData(data=probability)
-        sample.pred_sem_seg = PixelData(data=(probability > self._threshold).byte())
-
     def _resize(self, sample: SegDataSample) -> None:
-        """Brings the predictions of a merged sample to its `ori_shape`."""
+        """Resizes the predictions of a merged sample to its `ori_shape`."""
         shape = sample.ori_shape[:2]
-        self._set_probability(sample, _resize_in_8_bits(sample.seg_logits.data, shape))
+        set_prediction(sample, _resize_in_8_bits(sample.seg_logits.data, shape), self._threshold)
         if 'pred_edge_map' in sample:
             edge = _resize_in_8_bits(sample.pred_edge_map.data, shape)
             sample.set_field(PixelData(data=edge), 'pred_edge_map')
 
     @property
     def _threshold(self) -> float:
-        # mmseg's heads have one if they are of one channel; two classes are told apart at 0.5
+        # mmseg's heads of one channel have a threshold; that of two classes is 0.5
         return getattr(getattr(self.module, 'decode_head', None), 'threshold', None) or 0.5
 
 
 def _resize_in_8_bits(maps: Tensor, shape: tuple[int, int]) -> Tensor:
-    """[1, h, w] in [0, 1] -> [1, H, W], as if saved (levels are cut off, not rounded) and resized.
+    """Returns maps [1, h, w] in [0, 1] at `shape` (H, W), resized as 8-bit images.
 
-    The same device and dtype; the values are multiples of 1 / 255.
+    The levels are truncated, not rounded, as the released test saves them. The result keeps device
+    and dtype; its values are multiples of 1 / 255.
     """
     levels = Image.fromarray((maps[0] * 255).byte().cpu().numpy())
     resized = np.array(levels.resize(shape[::-1], Image.Resampling.BILINEAR))

@@ -19,8 +19,8 @@ def test_range_order_and_shape():
     assert result.shape == (2, 3, 64, 64)
     bgr = data['inputs'][0]
     torch.testing.assert_close(result[0, 0], bgr[2].float() / 127.5 - 1)
-    kept = DISDataPreProcessor(bgr_to_rgb=False)(data)['inputs']
-    torch.testing.assert_close(kept[0, 0], bgr[0].float() / 127.5 - 1)
+    unreversed = DISDataPreProcessor(bgr_to_rgb=False)(data)['inputs']
+    torch.testing.assert_close(unreversed[0, 0], bgr[0].float() / 127.5 - 1)
 
 
 def test_without_samples_as_in_predicting():
@@ -28,7 +28,7 @@ def test_without_samples_as_in_predicting():
     assert result['data_samples'] is None
 
 
-def test_min_max_stretches_images_and_truths_in_training_only():
+def test_min_max_stretches_images_and_ground_truth_in_training_only():
     data = batch()
     data['inputs'][0] = (data['inputs'][0] / 4 + 50).to(torch.uint8)
     data['data_samples'][0].gt_alpha.data *= 0.5
@@ -54,7 +54,7 @@ def test_images_of_different_sizes_are_an_error():
 # --- CutMix ---------------------------------------------------------------------------------------
 
 
-def test_every_pixel_comes_from_the_image_or_its_partner_and_truths_follow():
+def test_every_pixel_comes_from_the_image_or_its_partner_and_ground_truth_follow():
     torch.manual_seed(0)
     names = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 1, 32, 32)
     image, mask = PairwiseCutMix(prob=1.0)([names.repeat(1, 3, 1, 1), 10 * names])

@@ -72,7 +72,7 @@ def saved_bytes(model: nn.Module, batch_size: int, side: int, half: bool) -> int
         image_key(level): torch.zeros(batch_size, channels, *[latent_side // 2**level] * 2)
         for level in range(model.num_scales)
     }
-    pairs |= {name: torch.zeros_like(pairs[image_key(0)]) for name in model.truths}
+    pairs |= {name: torch.zeros_like(pairs[image_key(0)]) for name in model.targets}
     kept = {p.untyped_storage()._cdata for p in (*model.parameters(), *model.buffers())}
     sizes: dict[int, int] = {}
     alive = []  # an address is given anew when a tensor is gone

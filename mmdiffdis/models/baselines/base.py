@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ...checkpoints.published import PublishedNames
-from ...structures import set_prediction, stack_truth, to_original_size
+from ...structures import set_prediction, stack_gt, to_original_size
 from ..data_preprocessor import stretch
 
 # What wrappers of PyTorch put before the names of weights, should the file have kept it.
@@ -80,7 +80,7 @@ class DISBaseline(BaseSegmentor):
         Raises:
             ValueError: a sample lacks a truth, or has one of another size than the images.
         """
-        truths = {name: stack_truth(name, data_samples) for name in self.TRUTHS}
+        truths = {name: stack_gt(name, data_samples) for name in self.TRUTHS}
         size = tuple(inputs.shape[-2:])
         for name, truth in truths.items():
             if truth.shape[-2:] != size:

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from ...checkpoints.diffusers_names import UNET_NAMES, VAE_NAMES
 from ..diffdis.decode_head import to_probability
+from ..diffdis.latent_unet import LatentUNet
 from .base import DISBaseline
 
 
-class GenPerceptNetwork(BaseModule):
+class GenPerceptNetwork(LatentUNet, BaseModule):
     """Decodes what the U-Net makes of an image's latent.
 
     ``forward(): image -> vae.encode -> backbone, with the neck -> vae.decode -> decoded image``
@@ -41,12 +42,7 @@ class GenPerceptNetwork(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        self.vae = MODELS.build(vae)
-        self.backbone = MODELS.build(
-            backbone, default_args=dict(latent_channels=self.vae.latent_channels, input_latents=1)
-        )
-        self.neck = MODELS.build(neck, default_args=self.backbone.neck_sizes)
-        self.register_buffer('prompt', self.backbone.stand_in_prompt(prompt_tokens))
+        self.build_parts(vae, backbone, neck, prompt_tokens, input_latents=1)
 
     def forward(self, images: Tensor, timesteps: int | Tensor) -> Tensor:
         """Decoded images.
@@ -63,7 +59,7 @@ class GenPerceptNetwork(BaseModule):
         divisor = self.vae.size_divisor
         images = F.pad(images, (0, -width % divisor, 0, -height % divisor), mode='replicate')
         latent = self.vae.encode(images)
-        v = self.backbone(latent, timesteps, self.prompt, neck=self.neck, halves=1)
+        (v,) = self.unet(latent[:, :0], [latent], timesteps)
         # v = sqrt(abar) noise - sqrt(1 - abar) z_0; with betas of 1, abar is 0 at every timestep.
         return self.vae.decode(-v)[..., :height, :width]
 

@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...structures import stack_truth
+from ...structures import stack_gt
 from .base import DISBaseline
 
 # The depth that stands for the block that dilates instead of pooling, on the smallest maps.
@@ -234,7 +234,7 @@ class ISNetGTEncoder(DISBaseline):
         """
         if data_samples is None:
             raise ValueError('an encoder of masks takes data samples with masks, not images alone')
-        masks = [stack_truth('mask', [sample]) for sample in data_samples]
+        masks = [stack_gt('mask', [sample]) for sample in data_samples]
         size = inputs.shape[-2:]
         resized = [F.interpolate(m, size, mode='bilinear', antialias=True) for m in masks]
         return self.network(torch.cat(resized))

@@ -5,6 +5,7 @@ from .bde import BatchDiscriminativeEmbedding
 from .dbia import DBIANeck
 from .decode_head import VAEDecodeHead
 from .diffusion_segmentor import DiffusionSegmentor
+from .latent_unet import LatentUNet
 from .noise import GaussianNoise, PyramidNoise, per_image_noise
 from .scheduler import OneStepScheduler
 from .swci import ScaleWiseConditionalInjection
@@ -17,6 +18,7 @@ __all__ = [
     'DiffusionSegmentor',
     'GaussianNoise',
     'LatentAutoencoder',
+    'LatentUNet',
     'OneStepScheduler',
     'PyramidNoise',
     'SDTurboUNet',

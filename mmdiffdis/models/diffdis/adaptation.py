@@ -1,27 +1,35 @@
-"""Fine-tuning less than everything: frozen parts, and low-rank adaptation of the rest."""
+"""Partial fine-tuning: freezing by name, LoRA adapters."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
-    """Parameters whose names begin with one of `prefixes` get no gradients.
+    """Switches off the gradients of parameters whose names begin with one of `prefixes`.
 
     Raises:
-        ValueError: no parameter's name begins with a prefix.
+        ValueError: If no parameter's name begins with a prefix.
     """
     for prefix in prefixes:
-        chosen = [p for name, p in model.named_parameters() if name.startswith(prefix)]
-        if not chosen:
+        parameters = [p for name, p in model.named_parameters() if name.startswith(prefix)]
+        if not parameters:
             parts = sorted({name.rsplit('.', 1)[0] for name, _ in model.named_parameters()})
             raise ValueError(
                 f'frozen={list(prefixes)}: no parameter begins with {prefix!r}; there are '
                 f'{parts[0]}, {parts[len(parts) // 2]}, {parts[-1]} and {len(parts) - 3} more'
             )
-        for parameter in chosen:
+        for parameter in parameters:
             parameter.requires_grad_(False)
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Sets batch normalisations with frozen weights to evaluation mode."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not module.weight.requires_grad:
+            module.eval()
 
 
 def add_lora(
@@ -31,23 +39,25 @@ def add_lora(
     alpha: float = 16,
     dropout: float = 0.0,
 ) -> None:
-    """Freezes `model` but for adapters: a weight W becomes W + alpha / rank * B A, B at zero.
+    """Freezes `model` and adds trainable adapters.
 
-    A checkpoint without adapters still loads, its weights becoming W. `lora_scaling`, a buffer of
-    the checkpoint, is alpha / rank: with it, `checkpoints.merge_lora` needs no config.
+    A weight W becomes W + alpha / rank * B A, with B = 0 at the start.
 
-    Source: Hu et al., LoRA, ICLR 2022; the adapters are the peft package's.
+    A checkpoint without adapters still loads: its weights become W. `lora_scaling`, a buffer of the
+    checkpoint, is alpha / rank, so that `checkpoints.merge_lora` needs no config.
+
+    Source: Hu et al., LoRA, ICLR 2022; the adapters are those of the peft package.
 
     Args:
-        model: whose U-Net is adapted; its VAE, under `vae`, is not.
-        targets: last parts of the names of linear and convolution layers, e.g. 'to_q'.
+        model: Model whose U-Net is adapted; its VAE (`vae`) is not.
+        targets: Last parts of the names of linear and convolution layers, e.g. 'to_q'.
         rank: r, of A [r, in, ...] and B [out, r].
-        alpha: the adapters' weight, times the rank.
-        dropout: of what goes into an adapter.
+        alpha: Weight of the adapters, times the rank.
+        dropout: Dropout rate of an adapter's input.
 
     Raises:
-        ImportError: peft is not installed.
-        ValueError: no layer has such a name.
+        ImportError: If peft is not installed.
+        ValueError: If no layer has such a name.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -69,7 +79,7 @@ def add_lora(
 
 
 def _load_into_base_layer(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_):
-    """Gives the weights of a checkpoint without adapters the names they have beside adapters."""
+    """Renames the weights of a checkpoint without adapters to those of the adapted layer."""
     for name in ('weight', 'bias'):
         if f'{prefix}{name}' in state_dict:
             state_dict[f'{prefix}base_layer.{name}'] = state_dict.pop(f'{prefix}{name}')

@@ -1,4 +1,4 @@
-"""The variational autoencoder whose latent space the denoising happens in."""
+"""Variational autoencoder, in whose latent space the denoising happens."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -7,29 +7,29 @@ import torch
 from diffusers import AutoencoderKL
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 PRECISIONS = ('bfloat16', 'float32', None)
 
 
 @MODELS.register_module()
 class LatentAutoencoder(BaseModule):
-    """Stable Diffusion's VAE (diffusers' AutoencoderKL), deterministic: the posterior's mean.
+    """VAE of Stable Diffusion (diffusers' AutoencoderKL); encodes to the posterior's mean.
 
     Args:
-        block_out_channels: widths of the levels, finest first; each but the first halves the size.
-        layers_per_block: residual blocks of a level.
+        block_out_channels: Widths of the levels, finest first; each but the first halves the size.
+        layers_per_block: Residual blocks of a level.
         latent_channels: C, channels of a latent.
-        norm_num_groups: groups of the group normalisations.
-        scaling_factor: brings latents to unit variance; encode() multiplies by it.
-        frozen: no gradients for the weights, and none recorded while encoding.
-        precision: of encoding: 'bfloat16' (autocast), 'float32' (whatever the surroundings use) or
-            None: that of the surroundings.
-        slicing: encode and decode one image of a batch after another, which takes less memory.
-        init_cfg: mmengine's initialisation config.
+        norm_num_groups: Groups of the group normalisations.
+        scaling_factor: Factor that brings latents to unit variance.
+        frozen: No gradients for the weights, and none recorded while encoding.
+        precision: Precision of encoding: 'bfloat16' (autocast), 'float32' (even inside autocast) or
+            None: that of the caller.
+        slicing: Encode and decode the images of a batch one by one, in less memory.
+        init_cfg: MMEngine's initialisation config.
 
     Raises:
-        ValueError: unknown `precision`.
+        ValueError: If `precision` is unknown.
     """
 
     def __init__(
@@ -65,16 +65,23 @@ class LatentAutoencoder(BaseModule):
             self.autoencoder.enable_slicing()
         self.requires_grad_(not frozen)
 
+    def encoder_modules(self) -> list[nn.Module]:
+        """Returns the modules of the encoder, in running order."""
+        return [self.autoencoder.encoder, self.autoencoder.quant_conv]
+
+    def decoder_modules(self) -> list[nn.Module]:
+        """Returns the modules of the decoder, in running order."""
+        return [self.autoencoder.post_quant_conv, self.autoencoder.decoder]
+
     def set_precision(self, encoder: torch.dtype, decoder: torch.dtype) -> None:
-        """Casts the weights."""
-        coder = self.autoencoder
-        for part in (coder.encoder, coder.quant_conv):
-            part.to(encoder)
-        for part in (coder.decoder, coder.post_quant_conv):
-            part.to(decoder)
+        """Casts the weights of encoder and decoder."""
+        for module in self.encoder_modules():
+            module.to(encoder)
+        for module in self.decoder_modules():
+            module.to(decoder)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Images in [-1, 1], [N, 3, H, W] -> scaled latents [N, C, H / size_divisor, ...]."""
+        """Encodes images [N, 3, H, W] in [-1, 1] to scaled latents [N, C, h, w]."""
         x = x.to(self.autoencoder.encoder.conv_in.weight.dtype)
         gradients = torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
         with gradients, self._autocast(x.device.type):
@@ -86,6 +93,6 @@ class LatentAutoencoder(BaseModule):
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bfloat16')
 
     def decode(self, z: Tensor) -> Tensor:
-        """Scaled latents [N, C, h, w] -> images, about [-1, 1], [N, 3, H, W]."""
+        """Decodes scaled latents [N, C, h, w] to images [N, 3, H, W], about [-1, 1]."""
         z = (z / self.scaling_factor).to(self.autoencoder.post_quant_conv.weight.dtype)
         return self.autoencoder.decode(z).sample

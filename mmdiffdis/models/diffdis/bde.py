@@ -1,4 +1,4 @@
-"""Batch-discriminative embedding: which half of a batch is mask, which edge (paper, Sec. 4.2)."""
+"""Batch-discriminative embedding (BDE): labels of the mask and edge halves (paper, Sec. 4.2)."""
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding
@@ -6,19 +6,19 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-# One label a row: masks first, edges second, as everywhere in a batch of 2B.
+# Rows of a batch of 2B: masks first, then edges.
 MASK_LABEL, EDGE_LABEL = (0.0, 1.0), (1.0, 0.0)
 
 
 @MODELS.register_module()
 class BatchDiscriminativeEmbedding(BaseModule):
-    """Embeds the labels of the two halves of a batch at the width of the time embedding.
+    """Embedding of the labels of the two halves of a batch, to be added to the time embedding.
 
-    ``forward(): label -> [sin, cos] -> linear -> SiLU -> linear``
+    `forward(): label -> [sin, cos] -> linear -> SiLU -> linear`
 
     Args:
-        embed_channels: width C of the time embedding that the result is added to.
-        init_cfg: mmengine's initialisation config.
+        embed_channels: Width of the time embedding.
+        init_cfg: MMEngine's initialisation config.
     """
 
     def __init__(self, embed_channels: int, init_cfg: dict | None = None):
@@ -27,13 +27,6 @@ class BatchDiscriminativeEmbedding(BaseModule):
         self.projection = TimestepEmbedding(2 * self.labels.shape[1], embed_channels)
 
     def forward(self, batch_size: int) -> Tensor:
-        """The embeddings of B masks, then of B edges.
-
-        Args:
-            batch_size: B, the number of images.
-
-        Returns:
-            [2B, C]
-        """
+        """Returns the embeddings of B masks, then of B edges, [2B, embed_channels]."""
         encoded = torch.cat([self.labels.sin(), self.labels.cos()], dim=1)  # [2, 4]
         return self.projection(encoded).repeat_interleave(batch_size, dim=0)

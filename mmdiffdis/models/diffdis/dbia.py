@@ -1,5 +1,5 @@
-"""Detail-balancing interactive attention: the U-Net's mid block, where the mask half and the edge
-half of a batch attend to each other (paper, Sec. 4.2, Eqn. 6)."""
+"""Detail-balancing interactive attention (DBIA): the U-Net's mid block, in which the mask half and
+the edge half of a batch attend to each other (paper, Sec. 4.2, Eqn. 6)."""
 
 import torch
 from diffusers.models.attention import FeedForward
@@ -9,20 +9,19 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from .condition import Condition, remember_conditions
+from .unet import Condition
 
 INTERACTIONS = ('mutual', 'concat', None)
 
 
 class MutualAttention(nn.Module):
-    """Cross-domain attention between the two halves of a batch.
+    """Attention of one half of a batch to the other.
 
     Args:
-        channels: width of the tokens.
-        num_heads: number of attention heads.
-        interaction: 'mutual': the queries of one half see the keys and values of the other (the
-            paper's); 'concat': the queries of both see the keys and values of both (GeoWizard's,
-            Table 5).
+        channels: C, width of the tokens.
+        num_heads: Number of attention heads.
+        interaction: 'mutual': keys and values of the other half (DiffDIS); 'concat': keys and
+            values of both halves (GeoWizard, Table 5).
     """
 
     def __init__(self, channels: int, num_heads: int, interaction: str):
@@ -31,26 +30,26 @@ class MutualAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.attention = Attention(channels, heads=num_heads, dim_head=channels // num_heads)
 
-    def forward(self, tokens: Tensor, mask_only: bool = False) -> Tensor:
-        """[2B, N, C] tokens -> what each half gathered, [2B, N, C], or [B, N, C] if `mask_only`."""
-        mask, edge = self.norm(tokens).chunk(2)
+    def forward(self, own: Tensor, other: Tensor) -> Tensor:
+        """Returns what `own` gathers from `other`; tokens, [B, N, C] each."""
+        own, other = self.norm(own), self.norm(other)
         if self.interaction == 'concat':
-            both = torch.cat([mask, edge], dim=1)  # [B, 2N, C]
-            mask_sees, edge_sees = both, both
-        else:
-            mask_sees, edge_sees = edge, mask
-        if mask_only:
-            return self.attention(mask, encoder_hidden_states=mask_sees)
-        return self.attention(
-            torch.cat([mask, edge]), encoder_hidden_states=torch.cat([mask_sees, edge_sees])
-        )
+            other = torch.cat([own, other], dim=1)  # [B, 2N, C]
+        return self.attention(own, encoder_hidden_states=other)
 
 
 class InteractiveTransformer(nn.Module):
-    """SD's spatial transformer with the mutual attention after the self-attention.
+    """Spatial transformer of Stable Diffusion with mutual attention after the self-attention.
 
-    ``forward(): norm -> proj_in -> self-attention -> mutual attention -> attention to the prompt
-    -> feed-forward -> proj_out -> residual``
+    `attend_to_self(): norm -> proj_in -> self-attention`
+    `exchange(): mutual attention -> prompt attention -> feed-forward -> proj_out -> residual`
+
+    Args:
+        channels: C, width of the bottleneck and of the tokens.
+        num_heads: Number of attention heads.
+        cross_attention_dim: D, width of the prompt tokens.
+        norm_num_groups: Groups of the group normalisation.
+        interaction: One of `INTERACTIONS`.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class InteractiveTransformer(nn.Module):
     ):
         super().__init__()
         head_dim = channels // num_heads
-        # eps 1e-6 and linear projections: SD 2's spatial transformer (its U-Net config).
+        # eps 1e-6 and linear projections: the spatial transformer of SD 2 (its U-Net config)
         self.norm = nn.GroupNorm(norm_num_groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
         self.self_norm = nn.LayerNorm(channels)
@@ -79,48 +78,48 @@ class InteractiveTransformer(nn.Module):
         self.feed_forward = FeedForward(channels)
         self.proj_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prompt: Tensor) -> Tensor:
-        """[2B, C, h, w] and the prompt [N, L, D] -> the first N of them, all or the mask half."""
-        return self.exchange(x, self.look_at_self(x), prompt)
-
-    def look_at_self(self, x: Tensor) -> Tensor:
-        """Up to the self-attention: [2B, C, h, w] -> tokens [2B, hw, C]."""
+    def attend_to_self(self, x: Tensor) -> Tensor:
+        """Returns tokens [N, hw, C] of feature maps [N, C, h, w]."""
         tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))
         return tokens + self.self_attention(self.self_norm(tokens))
 
-    def exchange(self, x: Tensor, tokens: Tensor, prompt: Tensor) -> Tensor:
-        """The rest, for as many as there are prompts: [N, C, h, w], N = 2B or B."""
-        height, width = x.shape[2:]
-        kept = len(prompt)
-        if self.mutual_attention is None:
-            tokens = tokens[:kept]
-        else:
-            tokens = tokens[:kept] + self.mutual_attention(tokens, kept < len(tokens))
+    def exchange(self, x: Tensor, own: Tensor, other: Tensor, prompt: Tensor) -> Tensor:
+        """Returns the feature maps of one half after its tokens attended to the other's.
+
+        Args:
+            x: Feature maps of the half, [B, C, h, w].
+            own: Tokens of the half, [B, hw, C].
+            other: Tokens of the other half, [B, hw, C].
+            prompt: Prompt tokens, [B, L, D].
+        """
+        tokens = own
+        if self.mutual_attention is not None:
+            tokens = tokens + self.mutual_attention(own, other)
         tokens = tokens + self.prompt_attention(
             self.prompt_norm(tokens), encoder_hidden_states=prompt
         )
         tokens = tokens + self.feed_forward(self.feed_forward_norm(tokens))
-        return x[:kept] + self.proj_out(tokens).transpose(1, 2).unflatten(2, (height, width))
+        return x + self.proj_out(tokens).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 @MODELS.register_module()
 class DBIANeck(BaseModule):
-    """The U-Net's mid block, in which masks and edges exchange what they know.
+    """Mid block of the U-Net with interaction between the mask half and the edge half.
 
-    ``forward(): residual block -> interactive transformer -> residual block``
+    `forward(): residual block -> interactive transformer -> residual block`
 
     Args:
         channels: C, width of the bottleneck.
-        embed_channels: width of the time embedding.
-        num_heads: attention heads.
-        cross_attention_dim: D, width of the prompt's tokens.
-        norm_num_groups: groups of the group normalisations.
-        interaction: how the halves exchange: 'mutual' (the paper's), 'concat' (GeoWizard's shared
-            keys and values, Table 5) or None (SD's own mid block, the halves apart).
-        init_cfg: mmengine's initialisation config.
+        embed_channels: Width of the time embedding.
+        num_heads: Number of attention heads.
+        cross_attention_dim: D, width of the prompt tokens.
+        norm_num_groups: Groups of the group normalisations.
+        interaction: 'mutual' (the paper's), 'concat' (GeoWizard's shared keys and values, Table 5)
+            or None (the mid block of Stable Diffusion, without interaction).
+        init_cfg: MMEngine's initialisation config.
 
     Raises:
-        ValueError: unknown `interaction`.
+        ValueError: If `interaction` is unknown.
     """
 
     def __init__(
@@ -144,29 +143,31 @@ class DBIANeck(BaseModule):
             channels, num_heads, cross_attention_dim, norm_num_groups, interaction
         )
         self.residual_out = ResnetBlock2D(**residual_sizes)
-        remember_conditions(self)
 
-    def forward(self, x: Tensor, condition: Condition, mask_only: bool = False) -> Tensor:
-        """The bottleneck after the exchange.
+    def forward(self, x: Tensor, condition: Condition, num_halves: int = 2) -> list[Tensor]:
+        """Returns the bottleneck of each half, [B, C, h, w].
+
+        Each half is computed in a batch of its own: kernels round differently in batches of
+        another size, and the mask must not depend on whether the edge is computed.
 
         Args:
-            x: [2B, C, h, w], the mask half first.
-            condition: of all 2B.
-            mask_only: leave the edge half behind as soon as the mask half has seen it.
-
-        Returns:
-            [2B, C, h, w], or [B, C, h, w] if `mask_only`.
+            x: Bottleneck of all halves, [num_halves * B, C, h, w], the mask half first.
+            condition: Conditioning of all halves.
+            num_halves: 2 for mask and edge; 1 for the mask alone, without interaction.
         """
         x = self.residual_in(x, condition.embedding)
-        if self.training or mask_only or self.transformer.mutual_attention is None:
-            kept = condition.halves[0] if mask_only else condition
-            return self.residual_out(self.transformer(x, kept.prompt), kept.embedding)
-        # Half by half, so that the mask's is to the last bit what it is alone.
-        tokens = self.transformer.look_at_self(x)
-        halves = []
-        for shift, half in zip((0, len(x) // 2), condition.halves, strict=True):
-            own = (each.roll(-shift, 0) for each in (x, tokens))  # what comes first is finished
-            halves.append(
-                self.residual_out(self.transformer.exchange(*own, half.prompt), half.embedding)
-            )
-        return torch.cat(halves)
+        tokens = self.transformer.attend_to_self(x).chunk(num_halves)
+        halves = zip(x.chunk(num_halves), condition.chunk(num_halves), strict=True)
+        outputs = []
+        for i, (half, half_condition) in enumerate(halves):
+            half = self.transformer.exchange(half, tokens[i], tokens[i - 1], half_condition.prompt)
+            outputs.append(self.residual_out(half, half_condition.embedding))
+        return outputs
+
+
+class NoNeck(nn.Module):
+    """Splits the bottleneck into halves and changes nothing: the neck of `neck=None`."""
+
+    def forward(self, x: Tensor, condition: Condition, num_halves: int = 2) -> list[Tensor]:
+        """Returns the bottleneck of each half, [B, C, h, w]; see `DBIANeck.forward`."""
+        return list(x.chunk(num_halves))

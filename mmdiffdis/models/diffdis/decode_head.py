@@ -1,4 +1,4 @@
-"""What is asked of a clean latent: to be near the truth's, and to become a mask (paper, Eqn. 5)."""
+"""Head: latent loss in training (paper, Eqn. 5), VAE decoding to maps at inference."""
 
 import torch
 from mmengine.model import BaseModule
@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 
 def to_probability(maps: Tensor) -> Tensor:
-    """Decoded maps, about [-1, 1], as probabilities in [0, 1], float32, of the same shape.
+    """Returns decoded maps, about [-1, 1], as probabilities in [0, 1], float32.
 
-    What is not finite becomes NaN: clipped, infinity would pass for a sound mask.
+    Infinity becomes NaN: clipped, it would pass for a valid mask.
     """
     maps = maps.float() / 2 + 0.5
     return maps.clamp(0, 1).where(maps.isfinite(), torch.nan)
@@ -21,10 +21,10 @@ class VAEDecodeHead(BaseModule):
     """Latent losses in training, decoded maps at inference.
 
     Args:
-        mask_weight: weight of the mask's loss.
-        edge_weight: weight of the edge's loss.
-        threshold: a pixel whose foreground probability is above it is foreground.
-        init_cfg: mmengine's initialisation config.
+        mask_weight: Weight of the mask's loss.
+        edge_weight: Weight of the edge's loss.
+        threshold: Foreground probability above which a pixel is foreground.
+        init_cfg: MMEngine's initialisation config.
     """
 
     def __init__(
@@ -39,14 +39,11 @@ class VAEDecodeHead(BaseModule):
         self.threshold = threshold
 
     def loss(self, clean: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weighted mean squared errors of predicted latents.
+        """Returns weighted mean squared errors of latents: 'loss_mask' and maybe 'loss_edge'.
 
         Args:
             clean: 'mask' and, with edges, 'edge' -> predicted clean latents, [B, C, h, w].
-            target: the same names -> latents of the truth.
-
-        Returns:
-            'loss_mask' and, with edges, 'loss_edge'.
+            target: The same names -> latents of the ground truth.
         """
         return {
             f'loss_{name}': self.weights[name] * F.mse_loss(clean[name].float(), target[name])
@@ -54,9 +51,9 @@ class VAEDecodeHead(BaseModule):
         }
 
     def forward(self, clean: Tensor, vae: nn.Module) -> Tensor:
-        """Latents [N, C, h, w] -> decoded maps, the channels' mean, not clipped: [N, 1, H, W]."""
+        """Decodes latents [N, C, h, w] to the mean of the channels, [N, 1, H, W], not clipped."""
         return vae.decode(clean).mean(dim=1, keepdim=True)
 
     def predict(self, clean: Tensor, vae: nn.Module) -> Tensor:
-        """Latents [N, C, h, w] -> foreground probabilities in [0, 1], [N, 1, H, W] float32."""
+        """Decodes latents [N, C, h, w] to probabilities in [0, 1], [N, 1, H, W] float32."""
         return to_probability(self(clean, vae))

@@ -1,4 +1,4 @@
-"""The noise that a mask starts from: multi-resolution in training, reproducible at inference."""
+"""Noise to start from: multi-resolution in training, reproducible at inference."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,23 +17,23 @@ class GaussianNoise:
     """Standard normal noise."""
 
     def __call__(self, like: Tensor) -> Tensor:
-        """Noise of the shape, dtype and device of `like`."""
+        """Returns noise of the shape, dtype and device of `like`."""
         return torch.randn_like(like)
 
 
 @MODELS.register_module()
 class PyramidNoise:
-    """Multi-resolution ("pyramid") noise: white noise plus ever coarser, ever fainter noise.
+    """Multi-resolution ("pyramid") noise: white noise plus coarser and weaker noise.
 
-    To white noise, level i = 0, 1, ... adds bilinearly upsampled normal noise, its sides those of
-    the level before divided by r^i, r uniform in [2, 4), its weight `discount`^i. The result is
-    divided by its standard deviation.
+    Level i = 0, 1, ... adds bilinearly upsampled normal noise of weight `discount`^i, whose sides
+    are those of the level before divided by r^i, r uniform in [2, 4). The sum is divided by its
+    standard deviation.
 
-    Source: the training noise of Marigold and GeoWizard, which DiffDIS' release follows.
+    Source: training noise of Marigold and GeoWizard, which DiffDIS' release follows.
 
     Args:
-        discount: weight of a level relative to the one before.
-        num_levels: the most levels; they end early at a side of one pixel.
+        discount: Weight of a level relative to the one before.
+        num_levels: Maximum number of levels; they end at a side of one pixel.
     """
 
     def __init__(self, discount: float = 0.8, num_levels: int = 10):
@@ -41,7 +41,7 @@ class PyramidNoise:
         self.num_levels = num_levels
 
     def __call__(self, like: Tensor) -> Tensor:
-        """Noise of the shape, dtype and device of `like`, [N, C, h, w], standard deviation 1."""
+        """Returns noise [N, C, h, w] of the dtype and device of `like`, standard deviation 1."""
         noise = torch.randn_like(like)
         height, width = size = like.shape[2:]
         for level in range(self.num_levels):
@@ -57,24 +57,21 @@ class PyramidNoise:
 def per_image_noise(
     names: Sequence[str], shape: Sequence[int], seed: int, device: torch.device | str = 'cpu'
 ) -> Tensor:
-    """Standard normal noise that depends on the seed and each image's name alone.
+    """Returns standard normal noise [B, C, h, w] float32 that depends on seed and names alone.
 
-    Drawn on the CPU, an image at a time: the same whatever the batch, the worker or the device.
+    It is drawn on the CPU, image by image, and so independent of batch, worker and device.
 
     Args:
-        names: one name per image, its file's stem.
+        names: Stem of each image's file.
         shape: (C, h, w) of one image's noise.
-        seed: any integer.
-        device: where the result goes.
-
-    Returns:
-        [len(names), C, h, w] float32.
+        seed: Any integer.
+        device: Device of the result.
     """
     return torch.stack([_noise_of(name, tuple(shape), seed) for name in names]).to(device)
 
 
-@lru_cache(maxsize=1)  # all frames of a video have one name
+@lru_cache(maxsize=1)  # all frames of a video share one name
 def _noise_of(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    # The legacy generator: the one stream that numpy (and torch) promise never to change.
+    # the legacy generator: the only stream that numpy promises never to change
     stream = np.random.RandomState(seed_words(seed, name))
     return torch.from_numpy(stream.standard_normal(shape).astype(np.float32))

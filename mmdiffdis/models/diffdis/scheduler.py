@@ -1,4 +1,4 @@
-"""From noise to the clean latent in one step (paper, Eqn. 4), or in a few."""
+"""Noise schedule: from noise to the clean latent in one step (paper, Eqn. 4) or several."""
 
 from collections.abc import Sequence
 
@@ -13,29 +13,28 @@ PREDICTION_TYPES = ('epsilon', 'v_prediction', 'sample')
 
 @MODELS.register_module()
 class OneStepScheduler(nn.Module):
-    """The noise schedule of Stable Diffusion and the steps along it.
+    """Noise schedule of Stable Diffusion and steps along it.
 
-    With t the last of T steps, sqrt(abar_t) is 0.068: an error in a predicted epsilon reaches the
-    clean latent 14.6 times as large. All arithmetic here is therefore float32, whatever the network
-    runs in.
+    At the last step, sqrt(abar_T) is 0.068: an error in a predicted epsilon is multiplied by 14.6
+    in the clean latent. All arithmetic here is therefore float32, for networks in any precision.
 
-    Weights mean something else under another prediction type, so a checkpoint holds it, and loading
-    one sets it; weights that do not say keep the config's.
+    The prediction type decides what the same weights mean, so a checkpoint stores it (as a buffer),
+    and loading a checkpoint sets it; weights without it keep the config's.
 
     Args:
-        num_train_timesteps: T.
-        beta_start: first beta of the scaled-linear schedule.
-        beta_end: last beta.
-        prediction_type: what the network's output is: 'epsilon' (SD-Turbo, SD 2.1-base),
+        num_train_timesteps: T, number of steps.
+        beta_start: First beta of the scaled-linear schedule.
+        beta_end: Last beta.
+        prediction_type: Meaning of the network's output: 'epsilon' (SD-Turbo, SD 2.1-base),
             'v_prediction' (SD 2.1 at 768 px) or 'sample' (the clean latent itself).
-        zero_terminal_snr: rescale the betas so that the last step is pure noise (Lin et al., Common
+        zero_terminal_snr: Rescale the betas so that the last step is pure noise (Lin et al., Common
             Diffusion Noise Schedules and Sample Steps are Flawed, WACV 2024, Alg. 1). Otherwise the
-            noisy latent of training still shows 0.068 of the truth, which a model trained from
-            scratch learns to read and misses at inference, where the noise is pure.
+            noisy latent of training still contains 0.068 of the clean one, which a model trained
+            from scratch learns to read and misses at inference, where the noise is pure.
 
     Raises:
-        ValueError: unknown `prediction_type`, or 'epsilon' with `zero_terminal_snr`: of pure noise,
-            epsilon says nothing about the clean latent.
+        ValueError: If `prediction_type` is unknown, or 'epsilon' with `zero_terminal_snr`: with
+            pure noise, epsilon does not determine the clean latent.
     """
 
     def __init__(
@@ -61,8 +60,8 @@ class OneStepScheduler(nn.Module):
 
     @property
     def prediction_type(self) -> str:
-        """What the network's output is: one of `PREDICTION_TYPES`."""
-        return self._prediction_type  # not of the buffer, whose reading would wait for the GPU
+        """Meaning of the network's output: one of `PREDICTION_TYPES`."""
+        return self._prediction_type  # reading the buffer would wait for the GPU
 
     @prediction_type.setter
     def prediction_type(self, name: str) -> None:
@@ -92,10 +91,14 @@ class OneStepScheduler(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def timesteps(self, num_steps: int = 1) -> list[int]:
-        """`num_steps` steps from the last one down, evenly apart ("trailing"): 1 -> [T - 1].
+        """Returns `num_steps` evenly spaced steps from the last one down ("trailing").
 
         Raises:
-            ValueError: `num_steps` outside 1..T.
+            ValueError: If `num_steps` is not in 1..T.
+
+        Example:
+            >>> OneStepScheduler().timesteps(1), OneStepScheduler().timesteps(2)
+            ([999], [999, 499])
         """
         if not 1 <= num_steps <= self.num_train_timesteps:
             raise ValueError(
@@ -104,18 +107,43 @@ class OneStepScheduler(nn.Module):
         stride = self.num_train_timesteps / num_steps
         return [round(self.num_train_timesteps - i * stride) - 1 for i in range(num_steps)]
 
+    def training_timesteps(
+        self,
+        timesteps: Sequence[int] | str | None,
+        num_steps: int,
+        batch_size: int,
+        num_halves: int,
+    ) -> list[int | Tensor]:
+        """Returns the steps to denoise at in training, each a number or [num_halves * B].
+
+        Args:
+            timesteps: None: `num_steps` fixed steps; a list: one of these is drawn per image;
+                'uniform': any step is drawn per image. Mask and edge of an image share it.
+            num_steps: Number of fixed steps.
+            batch_size: B.
+            num_halves: 2 for mask and edge.
+        """
+        if timesteps is None:
+            return self.timesteps(num_steps)
+        device = self.signal.device
+        candidates = torch.arange(self.num_train_timesteps, device=device)
+        if timesteps != 'uniform':
+            candidates = candidates[list(timesteps)]
+        drawn = torch.randint(len(candidates), (batch_size,), device=device)
+        return [candidates[drawn].repeat(num_halves)]
+
     def signal_and_noise(self, timesteps: int | Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(abar_t) and sqrt(1 - abar_t), shaped to multiply [N, C, h, w]."""
+        """Returns sqrt(abar_t) and sqrt(1 - abar_t), broadcastable to [N, C, h, w]."""
         signal, sigma = self.signal[timesteps], self.sigma[timesteps]
         return signal.reshape(-1, 1, 1, 1), sigma.reshape(-1, 1, 1, 1)
 
     def add_noise(self, clean: Tensor, noise: Tensor, timesteps: int | Tensor) -> Tensor:
-        """``z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) noise`` (Eqn. 1), [N, C, h, w] float32."""
+        """Returns `sqrt(abar_t) z_0 + sqrt(1 - abar_t) noise` (Eqn. 1), [N, C, h, w] float32."""
         signal, sigma = self.signal_and_noise(timesteps)
         return signal * clean.float() + sigma * noise.float()
 
     def to_clean(self, noisy: Tensor, output: Tensor, timesteps: int | Tensor) -> Tensor:
-        """The clean latent that the network's `output` means (Eqn. 4), [N, C, h, w] float32."""
+        """Returns the clean latent of the network's `output` (Eqn. 4), [N, C, h, w] float32."""
         signal, sigma = self.signal_and_noise(timesteps)
         noisy, output = noisy.float(), output.float()
         if self.prediction_type == 'epsilon':
@@ -125,7 +153,7 @@ class OneStepScheduler(nn.Module):
         return output
 
     def step(self, noisy: Tensor, clean: Tensor, timestep: int, next_timestep: int) -> Tensor:
-        """The latent at `next_timestep`, by the deterministic DDIM step (eta = 0), float32."""
+        """Returns the latent at `next_timestep` by the DDIM step (eta = 0), float32."""
         signal, sigma = self.signal_and_noise(timestep)
         noise = (noisy.float() - signal * clean.float()) / sigma
         return self.add_noise(clean, noise, next_timestep)

@@ -1,4 +1,4 @@
-"""Scale-wise conditional injection: the image's latents modulate the skips (paper, Sec. 4.3)."""
+"""Scale-wise conditional injection (SWCI): image latents modulate the skips (paper, Sec. 4.3)."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,13 @@ from torch import Tensor, nn
 
 
 class Injector(nn.Module):
-    """One injector head: ``skip * scale(c) + shift(c) + skip`` for a condition latent c.
+    """Injector of one level: `skip * scale(c) + shift(c) + skip`, with c of the image latent.
 
-    The scale and shift convolutions start at zero, so an untrained injector changes nothing.
+    The scale and shift convolutions start at zero, so that an untrained injector changes nothing.
+
+    Args:
+        latent_channels: Channels of the image latent.
+        channels: C, channels of the skip.
     """
 
     def __init__(self, latent_channels: int, channels: int):
@@ -25,7 +29,7 @@ class Injector(nn.Module):
             nn.init.zeros_(convolution.bias)
 
     def forward(self, skip: Tensor, latent: Tensor) -> Tensor:
-        """Skips of n halves [nB, C, h, w], the latent they share [B, 4, h, w] -> [nB, C, h, w]."""
+        """Modulates skips [nB, C, h, w] of n halves by the latents [B, 4, h, w] that they share."""
         condition = self.condition(latent)
         scale, shift = self.scale(condition), self.shift(condition)
         halves = len(skip) // len(latent)
@@ -34,14 +38,14 @@ class Injector(nn.Module):
 
 @MODELS.register_module()
 class ScaleWiseConditionalInjection(BaseModule):
-    """Injects the latents of the image at 1/2, 1/4, 1/8, ... into the skips of the encoder levels.
+    """Injection of the image latents at 1/2, 1/4, 1/8, ... into the skips of the encoder levels.
 
-    Only the last skip of a level changes, never the running feature.
+    Only the last skip of a level changes; the features passed to the next level do not.
 
     Args:
-        latent_channels: channels of the image latents.
-        channels: channels of the skips, one number per injected level, finest first.
-        init_cfg: mmengine's initialisation config.
+        latent_channels: Channels of the image latents.
+        channels: Channels of the skips of each injected level, finest first.
+        init_cfg: MMEngine's initialisation config.
     """
 
     def __init__(self, latent_channels: int, channels: Sequence[int], init_cfg: dict | None = None):
@@ -50,20 +54,17 @@ class ScaleWiseConditionalInjection(BaseModule):
 
     @property
     def num_levels(self) -> int:
-        """How many latents :meth:`forward` takes, each half the size of the one before."""
+        """Number of injected levels, and of latents to inject."""
         return len(self.injectors)
 
     def forward(
         self, skips: Sequence[Sequence[Tensor]], latents: Sequence[Tensor]
     ) -> list[list[Tensor]]:
-        """The skips with the last one of each injected level modulated.
+        """Returns the skips with the last one of each injected level modulated.
 
         Args:
-            skips: per encoder level its skip tensors, [nB, C_l, h_l, w_l].
-            latents: per injected level the latent of the resized image, [B, 4, h_l, w_l].
-
-        Returns:
-            New lists of the same structure.
+            skips: Skips of each encoder level, [nB, C_l, h_l, w_l], finest first.
+            latents: Latent of the resized image for each injected level, [B, 4, h_l, w_l].
         """
         injected = [list(level) for level in skips]
         for injector, level, latent in zip(self.injectors, injected, latents, strict=False):

@@ -1,7 +1,8 @@
-"""The denoising U-Net of SD-Turbo (Stable Diffusion 2) without its mid block, which is the neck."""
+"""U-Net of SD-Turbo (Stable Diffusion 2) without its mid block, which is the neck."""
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -14,49 +15,65 @@ from diffusers.models.unets.unet_2d_blocks import (
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-
-from .condition import Condition, Remembering, remember_conditions
 
 Skips = list[list[Tensor]]
 
 
-def attends(block: nn.Module) -> bool:
-    """Whether a block takes the prompt: by diffusers' mark, which FSDP's wrapper has, too."""
-    return getattr(block, 'has_cross_attention', False)
+class Condition(NamedTuple):
+    """Conditioning of the U-Net blocks.
+
+    Attributes:
+        embedding: Time plus batch-discriminative embedding, [N, C_e].
+        prompt: Prompt tokens, [N, L, D].
+    """
+
+    embedding: Tensor
+    prompt: Tensor
+
+    def chunk(self, num_halves: int) -> list['Condition']:
+        """Returns the conditions of the halves."""
+        return [Condition(*half) for half in zip(*(x.chunk(num_halves) for x in self), strict=True)]
+
+
+def chunk_skips(skips: Skips, num_halves: int) -> list[Skips]:
+    """Returns the skips of each half."""
+    return [
+        [[skip.chunk(num_halves)[half] for skip in level] for level in skips]
+        for half in range(num_halves)
+    ]
 
 
 @MODELS.register_module()
-class SDTurboUNet(Remembering, BaseModule):
+class SDTurboUNet(BaseModule):
     """Encoder and decoder of the U-Net, made of diffusers' blocks.
 
-    ``condition(): timestep + batch-discriminative embedding, prompt``
-    ``encode(): conv_in -> down blocks -> bottleneck, skips``
-    ``inject(): scale-wise conditional injection into the skips``
-    ``decode(): up blocks -> conv_out``
+    `condition(): timestep + batch-discriminative embedding, prompt`
+    `encode(): conv_in -> down blocks -> bottleneck, skips`
+    `inject(): scale-wise conditional injection into the skips`
+    `decode(): up blocks -> conv_out`
 
-    The finest `len(block_out_channels) - 1` levels attend to themselves and to the prompt, unless
-    `num_heads` says None; the coarsest does not.
+    All levels but the coarsest have self-attention and cross-attention to the prompt, except
+    where `num_heads` is None.
 
     Args:
         latent_channels: C, channels of one latent.
         block_out_channels: C_l, widths of the levels, finest first.
-        num_heads: attention heads of each level, None for a level without attention; the last is
-            that of the neck.
-        layers_per_block: residual blocks of an encoder level; a decoder level has one more.
-        cross_attention_dim: D, width of the prompt's tokens.
-        norm_num_groups: groups of the group normalisations.
-        input_latents: how many latents the input stacks: image and noisy latent, or one alone.
-        bde: config of the batch-discriminative embedding; None: the halves are not told apart.
-        swci: config of the scale-wise conditional injection; None: no injection.
-        swci_levels: how many levels are injected into, finest first.
-        with_cp: recompute activations in the backward pass (gradient checkpointing).
-        init_cfg: mmengine's initialisation config.
+        num_heads: Attention heads of each level, None for a level without attention; the last
+            number is that of the neck.
+        layers_per_block: Residual blocks of an encoder level; a decoder level has one more.
+        cross_attention_dim: D, width of the prompt tokens.
+        norm_num_groups: Groups of the group normalisations.
+        input_latents: Number of latents stacked in the input: 2 for image and noisy latent.
+        bde: Config of the batch-discriminative embedding; None: no embedding of the halves.
+        swci: Config of the scale-wise conditional injection; None: no injection.
+        swci_levels: Number of levels with injection, finest first.
+        with_cp: Recompute activations in the backward pass (gradient checkpointing).
+        init_cfg: MMEngine's initialisation config.
 
     Raises:
-        ValueError: one of `num_heads` per level is missing, or more levels are to be injected into
-            than have a coarser one below them.
+        ValueError: If `num_heads` has not one entry per level, or `swci_levels` exceeds the number
+            of levels above the coarsest.
     """
 
     def __init__(
@@ -88,7 +105,6 @@ class SDTurboUNet(Remembering, BaseModule):
         self.latent_channels = latent_channels
         self.cross_attention_dim = cross_attention_dim
         self.num_levels = levels
-        self.mixed = False  # whether blocks differ in precision
 
         embed_channels = 4 * block_out_channels[0]
         self.timestep_encoding = Timesteps(
@@ -142,7 +158,6 @@ class SDTurboUNet(Remembering, BaseModule):
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, block_out_channels[0], eps=1e-5)
         self.conv_act = nn.SiLU()
         self.conv_out = nn.Conv2d(block_out_channels[0], latent_channels, 3, padding=1)
-        remember_conditions(self)
 
         if with_cp:
             for module in (*self.down_blocks.modules(), *self.up_blocks.modules()):
@@ -153,135 +168,76 @@ class SDTurboUNet(Remembering, BaseModule):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights, and of what they take."""
+        """Precision of the weights and of the inputs they expect."""
         return self.conv_in.weight.dtype
-
-    def set_precision(self, dtype: torch.dtype) -> None:
-        """Casts the weights; of bfloat16, only those of the coarsest level.
-
-        For the finer levels the 7 bits of its mantissa are too few: they would change masks by more
-        than 2/255 (docs/benchmarks.md). They, and all that belongs to no level, take float32.
-        """
-        self.mixed = dtype is torch.bfloat16
-        self.to(torch.float32 if self.mixed else dtype)
-        if self.mixed:
-            for block in (self.down_blocks[-1], self.up_blocks[0]):
-                block.to(dtype)
 
     @property
     def size_divisor(self) -> int:
-        """Every level has half of the sides above it if a latent's are multiples of this."""
+        """Divisor of a latent's sides for which each level has half the sides of the finer one."""
         return 2 ** (self.num_levels - 1)
 
-    def stand_in_prompt(self, num_tokens: int) -> Tensor:
-        """What takes the place of a prompt's embedding [1, L, D] until a checkpoint brings it.
+    def placeholder_prompt(self, num_tokens: int) -> Tensor:
+        """Returns a prompt embedding [1, L, D] to be overwritten by a checkpoint.
 
-        Fixed random tokens: equal or zero ones would leave the attention to them without gradients.
+        Fixed random tokens: with equal tokens or zeros, cross-attention would get no gradients.
         """
         size = (1, num_tokens, self.cross_attention_dim)
         return torch.randn(size, generator=torch.Generator().manual_seed(0), device='cpu')
 
-    def condition(
-        self, timesteps: int | Tensor, prompt: Tensor, batch_size: int, halves: int = 2
-    ) -> Condition:
-        """What the blocks are told beside B images.
+    def condition(self, timesteps: int | Tensor, prompt: Tensor, batch_size: int) -> Condition:
+        """Returns the conditioning of a batch.
 
         Args:
-            timesteps: one per latent, [2B]; or one for all, whose condition is remembered.
-            prompt: for all, [1, L, D], or one per latent, [2B, L, D].
-            batch_size: B.
-            halves: 2; 1 if there are masks alone.
+            timesteps: One for all, or one per row, [N].
+            prompt: Prompt embedding, [1, L, D] or [N, L, D].
+            batch_size: N, with BDE the masks' half first.
         """
-        number = halves * batch_size
-
-        def compute() -> Condition:
-            steps = torch.as_tensor(timesteps, device=prompt.device).expand(number)
-            own = prompt.to(self.dtype).expand(number, -1, -1)
-            own = own.clone(memory_format=torch.contiguous_format)
-            return Condition.of_batch(F.silu(self.embed(steps)), own, batch_size)
-
-        if isinstance(timesteps, Tensor):
-            return compute()
-        embeddings = [self.time_embedding, *([] if self.bde is None else [self.bde])]
-        weights = (weight for module in embeddings for weight in module.parameters())
-        return self.recall(prompt, weights, compute, timesteps, batch_size, halves)
-
-    def embed(self, timesteps: Tensor) -> Tensor:
-        """Time plus batch-discriminative embedding, [2B, C_e], of 2B timesteps (B without BDE)."""
-        encoding = self.timestep_encoding(timesteps).to(self.dtype)
-        embedding = self.time_embedding(encoding)
+        timesteps = torch.as_tensor(timesteps, device=prompt.device).expand(batch_size)
+        embedding = self.time_embedding(self.timestep_encoding(timesteps).to(self.dtype))
         if self.bde is not None:
-            embedding = embedding + self.bde(len(timesteps) // 2)
-        return embedding
+            embedding = embedding + self.bde(batch_size // 2)
+        return Condition(embedding, prompt.to(self.dtype).expand(batch_size, -1, -1))
 
     def encode(self, x: Tensor, condition: Condition) -> tuple[Tensor, Skips]:
-        """The encoder.
+        """Encodes stacked latents.
 
         Args:
-            x: image and noisy latent, [2B, 2 * C, h, w] (`input_latents` * C); or [B, ...]: the
-                same for both halves.
-            condition: of all 2B.
+            x: Image and noisy latents, [N, input_latents * C, h, w].
+            condition: Conditioning of all N rows.
 
         Returns:
-            The bottleneck [2B, C_last, h / size_divisor, w / size_divisor], rounded up, and per
-            level its skips.
+            The bottleneck [N, C_last, h / size_divisor, w / size_divisor] (rounded up) and the
+            skips of each level, finest first.
         """
-        x = self.conv_in(x)
-        for_all = x.repeat(len(condition.embedding) // len(x), 1, 1, 1)
-        skips = [[for_all]]
-        if len(x) > 1:  # one alone is broadcast where the halves part: at the first embedding
-            x = for_all
+        x = self.conv_in(x.to(self.dtype))
+        skips = [[x]]
         for block in self.down_blocks:
-            x, outputs = self._run(block, x, condition)
+            x, outputs = _run(block, x, condition)
             skips.append(list(outputs))
-        # The input's own skip belongs to the finest level.
+        # the skip of conv_in belongs to the finest level
         return x, [skips[0] + skips[1], *skips[2:]]
 
     def inject(self, skips: Skips, latents: Sequence[Tensor]) -> Skips:
-        """The skips, modulated by the latents of the image at 1/2, 1/4, ... of its size."""
-        return skips if self.swci is None else self.swci(skips, latents)
+        """Returns the skips modulated by the image latents at 1/2, 1/4, ... (SWCI)."""
+        if self.swci is None:
+            return skips
+        return self.swci(skips, [latent.to(self.dtype) for latent in latents])
 
     def decode(self, x: Tensor, skips: Skips, condition: Condition) -> Tensor:
-        """The decoder: bottleneck and skips -> the network's output, [N, C, h, w], N = 2B or B."""
-        flat = [skip for level in skips for skip in level]
+        """Decodes bottleneck and skips of N rows to the U-Net's output, [N, C, h, w]."""
+        skips = [skip for level in skips for skip in level]
         for block in self.up_blocks:
-            used, flat = flat[-len(block.resnets) :], flat[: -len(block.resnets)]
-            # to the size of the finer level's skips, which is not twice this one's if it was odd
-            size = flat[-1].shape[2:] if flat else None
-            x = self._run(block, x, condition, used, upsample_size=size)
+            num_skips = len(block.resnets)
+            block_skips, skips = skips[-num_skips:], skips[:-num_skips]
+            # the size of the next level's skips, which is not twice this one's if it was odd
+            size = skips[-1].shape[2:] if skips else None
+            inputs = dict(res_hidden_states_tuple=tuple(block_skips), upsample_size=size)
+            x = _run(block, x, condition, **inputs)
         return self.conv_out(self.conv_act(self.conv_norm_out(x)))
 
-    def _run(
-        self,
-        block: nn.Module,
-        x: Tensor,
-        condition: Condition,
-        skips: Sequence[Tensor] = (),
-        **options,
-    ) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
-        """What a block of either kind returns, in the precision of its weights if those differ."""
-        if self.mixed:
-            dtype = next(block.parameters()).dtype
-            x, condition, *skips = (given.to(dtype) for given in (x, condition, *skips))
-        if attends(block):
-            options['encoder_hidden_states'] = condition.prompt
-        if skips:
-            options['res_hidden_states_tuple'] = tuple(skips)
-        return block(x, temb=condition.embedding, **options)
 
-    def forward(
-        self,
-        x: Tensor,
-        timesteps: int | Tensor,
-        prompt: Tensor,
-        latents: Sequence[Tensor] = (),
-        neck: nn.Module | None = None,
-        halves: int = 2,
-    ) -> Tensor:
-        """The whole U-Net: ``condition -> encode -> inject -> neck -> decode``, [2B, C, h, w]."""
-        condition = self.condition(timesteps, prompt, len(x) // halves, halves)
-        x, skips = self.encode(x, condition)
-        skips = self.inject(skips, latents)
-        if neck is not None:
-            x = neck(x, condition.to(x.dtype))
-        return self.decode(x, skips, condition)
+def _run(block: nn.Module, x: Tensor, condition: Condition, **inputs) -> Tensor | tuple:
+    """Runs one of diffusers' blocks, which take a prompt only if they have cross-attention."""
+    if getattr(block, 'has_cross_attention', False):  # readable through FSDP's wrapper as well
+        inputs['encoder_hidden_states'] = condition.prompt
+    return block(x, temb=condition.embedding, **inputs)

@@ -65,7 +65,7 @@ def test_maps_equal_the_released(build, golden, published, image):
     decoded = network(image, step)
     results = dict(
         rgb_latent=latent,
-        unet_out=network.backbone(latent, step, network.prompt, neck=network.neck, halves=1),
+        unet_out=network.unet(latent[:, :0], [latent], step)[0],
         decoded=decoded,
         v1_seg=decoded.clamp(-1, 1),
         v1_depth=decoded.mean(1, keepdim=True).clamp(-1, 1),
@@ -129,7 +129,7 @@ def test_latents_of_any_size_go_through_the_unet_as_in_diffusers(build, stable_d
     theirs = UNet2DConditionModel.from_pretrained(stable_diffusion / 'unet')
     latent, steps = torch.randn(1, 4, 9, 21), torch.tensor([7])
     expected = theirs(latent, steps, network.prompt).sample
-    ours = network.backbone(latent, steps, network.prompt, neck=network.neck, halves=1)
+    (ours,) = network.unet(latent[:, :0], [latent], steps)
     torch.testing.assert_close(ours, expected)
 
 

@@ -28,7 +28,7 @@ def latents_of(model):
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     noise = torch.randn(2, 4, 8, 8)
     with torch.no_grad():
-        return model.eval().denoise(noise, model.encode_image(image), [999])
+        return torch.cat(model.eval().denoise(noise, model.encode_image(image), [999]))
 
 
 def test_frozen_parts_get_no_gradient_and_keep_their_statistics(tiny):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2DCrossAttn
+from torch import nn
 from torch.nn import functional as F
 
 from mmdiffdis.checkpoints.diffusers_names import UNET_NAMES
@@ -13,7 +14,8 @@ from mmdiffdis.models import (
     ScaleWiseConditionalInjection,
     SDTurboUNet,
 )
-from mmdiffdis.models.diffdis.condition import Condition
+from mmdiffdis.models.diffdis.latent_unet import LatentUNet
+from mmdiffdis.models.diffdis.unet import Condition
 
 UNET = dict(
     latent_channels=4,
@@ -117,8 +119,9 @@ def test_halves_attend_to_each_other(interaction):
     expected = torch.cat(
         [attend(mutual.attention, mask, mask_sees), attend(mutual.attention, edge, edge_sees)]
     )
-    torch.testing.assert_close(mutual(tokens), expected)
-    torch.testing.assert_close(mutual(tokens, mask_only=True), expected[:2])
+    halves = tokens.chunk(2)
+    outputs = torch.cat([mutual(halves[0], halves[1]), mutual(halves[1], halves[0])])
+    torch.testing.assert_close(outputs, expected)
 
 
 def test_neck_without_interaction_is_diffusers_mid_block():
@@ -136,31 +139,29 @@ def test_neck_without_interaction_is_diffusers_mid_block():
     published = UNET_NAMES.to_published(state)
     theirs.load_state_dict({n.removeprefix('mid_block.'): w for n, w in published.items()})
     x, embedding, prompt = neck_inputs()
-    condition = Condition.of_batch(F.silu(embedding), prompt, batch_size=2)
-    torch.testing.assert_close(
-        neck(x, condition), theirs(x, embedding, encoder_hidden_states=prompt)
-    )
-
-
-@pytest.mark.parametrize('interaction', ['mutual', 'concat', None])
-def test_mask_half_alone_equals_the_mask_half_of_both(interaction):
-    neck = DBIANeck(**NECK, interaction=interaction)
-    x, embedding, prompt = neck_inputs()
-    condition = Condition.of_batch(embedding, prompt, batch_size=2)
-    torch.testing.assert_close(neck(x, condition, mask_only=True), neck(x, condition)[:2])
+    expected = theirs(x, embedding, encoder_hidden_states=prompt)
+    for num_halves in (1, 2):
+        outputs = neck(x, Condition(embedding, prompt), num_halves)
+        torch.testing.assert_close(torch.cat(outputs), expected)
 
 
 def test_masks_depend_on_edges_only_through_the_interaction():
     x, embedding, prompt = neck_inputs()
-    condition = Condition.of_batch(embedding, prompt, batch_size=2)
+    condition = Condition(embedding, prompt)
     changed = torch.cat([x[:2], torch.randn_like(x[2:])])
     for interaction, depends in (('mutual', True), ('concat', True), (None, False)):
         neck = DBIANeck(**NECK, interaction=interaction)
-        same = torch.equal(neck(x, condition)[:2], neck(changed, condition)[:2])
+        same = torch.equal(neck(x, condition)[0], neck(changed, condition)[0])
         assert same is not depends
 
 
 # --- U-Net ----------------------------------------------------------------------------------------
+
+
+class Parts(LatentUNet, nn.Module):
+    def __init__(self, backbone, neck, prompt):
+        super().__init__()
+        self.backbone, self.neck, self.prompt = backbone, neck, prompt
 
 
 @pytest.mark.parametrize('layers, heads', [(1, (2, 4, 6)), (2, (2, 4, 6)), (1, (None, 4, 6))])
@@ -188,21 +189,9 @@ def test_backbone_and_neck_are_diffusers_unet(layers, heads):
     theirs.load_state_dict(UNET_NAMES.to_published(state))
     x, prompt, steps = torch.randn(2, 8, 16, 24), torch.randn(2, 2, 24), torch.tensor([999, 3])
     expected = theirs(x, steps, encoder_hidden_states=prompt).sample
-    torch.testing.assert_close(
-        backbone(x, steps, prompt, neck=neck), expected, rtol=1e-4, atol=1e-5
-    )
-
-
-def test_latents_that_both_halves_share_are_encoded_as_if_given_twice():
-    torch.manual_seed(0)
-    backbone = SDTurboUNet(**UNET, bde=dict(type='BatchDiscriminativeEmbedding'))
-    for batch_size in (1, 2):
-        x, prompt = torch.randn(batch_size, 8, 16, 16), torch.randn(1, 2, 24)
-        condition = backbone.condition(999, prompt, batch_size)
-        once, twice = (backbone.encode(x.repeat(n, 1, 1, 1), condition) for n in (1, 2))
-        torch.testing.assert_close(once, twice, rtol=1e-4, atol=1e-5)
-        assert len(once[0]) == 2 * batch_size
-        assert not torch.equal(*once[0].chunk(2))
+    image, noisy = x.chunk(2, dim=1)
+    (output,) = Parts(backbone, neck, prompt).unet(noisy, [image], steps)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
 
 
 def unet_of(levels):
@@ -221,15 +210,9 @@ def unet_of(levels):
 
 def run_unet(backbone, neck, levels):
     generator = torch.Generator().manual_seed(0)
-    x, prompt, *latents = (
-        torch.randn(shape, generator=generator)
-        for shape in (
-            (2, 12, 16, 16),
-            (2, 2, 8),
-            *((1, 6, 16 // 2**i, 16 // 2**i) for i in range(1, levels)),
-        )
-    )
-    return backbone(x, torch.full((2,), 999), prompt, latents, neck)
+    shapes = [(2, 6, 16, 16), (1, 2, 8), *((1, 6, 16 // 2**i, 16 // 2**i) for i in range(levels))]
+    noisy, prompt, *latents = (torch.randn(shape, generator=generator) for shape in shapes)
+    return torch.cat(Parts(backbone, neck, prompt).unet(noisy, latents, 999))
 
 
 @pytest.mark.parametrize('levels', [2, 3, 4])
@@ -238,26 +221,3 @@ def test_more_or_fewer_levels_need_only_the_config(levels):
     assert backbone.size_divisor == 2 ** (levels - 1)
     neck = DBIANeck(**backbone.neck_sizes)
     assert run_unet(backbone, neck, levels).shape == (2, 6, 16, 16)
-
-
-@pytest.mark.parametrize('levels', [2, 3, 4])
-@torch.no_grad()
-def test_bfloat16_is_for_the_coarsest_level(levels):
-    torch.manual_seed(0)
-    backbone = unet_of(levels)
-    neck = DBIANeck(**backbone.neck_sizes)
-    exact = run_unet(backbone.eval(), neck.eval(), levels)
-    backbone.set_precision(torch.bfloat16)
-    neck.to(torch.bfloat16)
-    for blocks in (backbone.down_blocks, backbone.up_blocks[::-1]):
-        for level, block in enumerate(blocks):
-            dtypes = {weight.dtype for weight in block.parameters()}
-            assert dtypes == {torch.bfloat16 if level == levels - 1 else torch.float32}
-    assert backbone.swci.injectors[0].scale.weight.dtype == backbone.dtype == torch.float32
-    mixed = run_unet(backbone, neck, levels)
-    assert mixed.dtype == torch.float32
-    assert 0 < (mixed - exact).norm() < 0.02 * exact.norm()
-    for dtype in (torch.float16, torch.float32):
-        backbone.set_precision(dtype)
-        assert {weight.dtype for weight in backbone.parameters()} == {dtype}
-        assert not backbone.mixed

@@ -80,9 +80,7 @@ def test_a_mask_is_the_same_with_and_without_its_edge(tiny, interaction, num_ste
         ).eval()
         masks[edge] = model.predict(image())
     for alone, with_edge in zip(masks[False], masks[True], strict=True):
-        torch.testing.assert_close(
-            alone.seg_logits.data, with_edge.seg_logits.data, atol=1e-5, rtol=0
-        )
+        assert torch.equal(alone.seg_logits.data, with_edge.seg_logits.data)
         assert 'pred_edge_map' in with_edge and 'pred_edge_map' not in alone
 
 
@@ -97,6 +95,27 @@ def test_a_mask_does_not_depend_on_its_batch(tiny):
     for i, sample in enumerate(samples):
         (alone,) = model.predict(images[i : i + 1], [sample])
         torch.testing.assert_close(alone.seg_logits.data, together[i], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_half_precision_reaches_every_part_but_the_encoder(tiny):
+    model = tiny().eval()
+    exact = model.predict(image(1))[0].seg_logits.data
+    model.set_precision(torch.bfloat16, torch.float32)
+    assert {p.dtype for p in model.backbone.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.neck.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.vae.autoencoder.decoder.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.vae.autoencoder.encoder.parameters()} == {torch.float32}
+    half = model.predict(image(1))[0].seg_logits.data
+    assert half.dtype == torch.float32 and 0 < (half - exact).abs().max() < 0.3
+
+
+def test_parts_of_a_prediction_hold_all_parameters(tiny):
+    model = tiny()
+    parts = [p for modules in model.cost_parts().values() for m in modules for p in m.parameters()]
+    assert len(parts) == len(set(parts)) and set(parts) == set(model.parameters())
+    blocks = {p for block in model.compiled_blocks() for p in block.parameters()}
+    assert blocks < set(parts)
 
 
 @torch.no_grad()
@@ -159,7 +178,7 @@ def test_shrinking_to_the_original_size_is_pillows_bilinear():
 def test_forward_modes_and_the_prompt_are_as_mmseg_expects(tiny):
     model = tiny().eval()
     with torch.no_grad():
-        (mask,) = model(image(1), mode='tensor')
+        mask = model(image(1), mode='tensor')
     assert mask.shape == (1, 1, 64, 64)
     assert model.state_dict()['prompt'].shape == (1, 2, 48)
 
@@ -170,7 +189,7 @@ def test_error_says_which_sizes_are_possible(tiny, side):
         tiny().predict(image(1, side))
 
 
-def test_error_names_the_missing_truth_and_its_transform(tiny):
+def test_error_names_the_missing_ground_truth_and_its_transform(tiny):
     samples = draw_samples()
     del samples[0].gt_edge_map
     with pytest.raises(ValueError, match="'gt_edge_map'.*GenerateDISEdge.*edge=False"):
@@ -183,7 +202,7 @@ def test_error_names_the_missing_truth_and_its_transform(tiny):
 def test_error_names_unknown_and_contradicting_settings(tiny):
     with pytest.raises(ValueError, match=r"test_cfg has \['sed'\]: expected only .*'seed'"):
         tiny(test_cfg=dict(sed=1))
-    with pytest.raises(ValueError, match='test_cfg.seed is empty: expected a number, or a list'):
+    with pytest.raises(ValueError, match='test_cfg.seed is empty: expected a number or a list'):
         tiny(test_cfg=dict(seed=[]))
     with pytest.raises(ValueError, match='test_cfg.edge=True .* edge=False'):
         tiny(edge=False, test_cfg=dict(edge=True))
@@ -219,7 +238,7 @@ def test_validation_loss_is_the_training_loss_and_leaves_training_alone(tiny):
     torch.testing.assert_close(losses.loss, expected)
 
 
-def test_truths_of_a_validation_may_have_any_size(tiny):
+def test_ground_truth_of_a_validation_may_have_any_size(tiny):
     model = tiny(test_cfg=dict(val_loss=True)).eval()
     images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 2
     samples = [*draw_samples(1, 96), *draw_samples(1, 80)]
