@@ -18,7 +18,7 @@ from mmdiffdis.evaluation import (
     summarise,
 )
 from mmdiffdis.evaluation.counts import Counts, histograms, threshold_counts
-from mmdiffdis.evaluation.measures import CURVES, LOWER_IS_BETTER
+from mmdiffdis.evaluation.metrics import LOWER_IS_BETTER
 from mmdiffdis.evaluation.overlap import f_measure, precision, recall
 from mmdiffdis.evaluation.skeleton import skeletonize
 
