@@ -73,10 +73,10 @@ class DISMetric(BaseMetric):
         table = PrettyTable(['subset', 'images', *self.measures])
         all_scores = {}
         for subset in [*subsets, None] if len(subsets) > 1 else [None]:
-            rows = [values for name, values in results if subset in (None, name)]
+            rows = [values for other, values in results if subset in (None, other)]
             scores = summarise(rows, self.measures)
             prefix = '' if subset is None else f'{subset}/'
-            all_scores.update({prefix + measure: score for measure, score in scores.items()})
+            all_scores.update({prefix + name: score for name, score in scores.items()})
             label = subset
             if subset is None:
                 label = 'all' if len(subsets) > 1 else subsets[0] or 'all'

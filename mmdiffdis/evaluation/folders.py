@@ -28,7 +28,7 @@ class Settings:
 
     Attributes:
         protocol: Name from `PROTOCOLS`.
-        measures: Names from `MEASURES`.
+        metrics: Names from `MEASURES`.
         resize: Name from `RESIZE_RULES` for masks of another size than their ground truth, or None
             if there are none.
         missing: For ground truths without a readable mask: 'skip' leaves them out, 'empty' scores
@@ -37,7 +37,7 @@ class Settings:
     """
 
     protocol: str
-    measures: tuple[str, ...]
+    metrics: tuple[str, ...]
     resize: str | None = None
     missing: str | None = None
     full_scale: int | None = None
@@ -53,7 +53,7 @@ class Settings:
             'truth': f'foreground where the soft mask is > {TRUTH_THRESHOLD}',
             'tta': 'not known: masks are scored as found',
             'seed': 'not known: masks are scored as found',
-            'measures': {name: MEASURES[name].definition for name in self.measures},
+            'measures': {name: MEASURES[name].definition for name in self.metrics},
             'implementation': IMPLEMENTATION,
         }
 
@@ -207,7 +207,7 @@ def score_pair(pair: MaskPair, settings: Settings) -> tuple[dict[str, float], np
         return str(error)
     prediction = apply_protocol(prediction, **PROTOCOLS[settings.protocol])
     levels = histograms(prediction, gt)
-    values = measure_image(prediction, gt, settings.measures, threshold_counts(levels))
+    values = measure_image(prediction, gt, settings.metrics, threshold_counts(levels))
     return {name: float(np.max(value)) for name, value in values.items()}, levels
 
 
@@ -258,7 +258,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        self.folder, self.measures = folder, settings.measures
+        self.folder, self.metrics = folder, settings.metrics
         settings_file = folder / 'settings.json'
         text = json.dumps(settings.record_per_image(), indent=1)
         if settings_file.exists() and settings_file.read_text(encoding='utf-8') != text:
@@ -271,7 +271,7 @@ class Store:
         levels = [f'{where}{level}' for where in 'fb' for level in range(LEVELS)]
         self._columns = {
             'histograms.csv': ['stem', 'files', *levels],
-            'per_image.csv': ['stem', 'files', *self.measures],
+            'per_image.csv': ['stem', 'files', *self.metrics],
         }
         self.values: dict[str, dict[str, float]] = {}
 
@@ -299,7 +299,7 @@ class Store:
                         writer.writerow(cells)
                         remaining.remove(cells[0])
         for stem, _, *scores in self._read('per_image.csv'):
-            self.values[stem] = dict(zip(self.measures, map(float, scores), strict=True))
+            self.values[stem] = dict(zip(self.metrics, map(float, scores), strict=True))
         return finished
 
     def add(self, stem: str, state: str, values: dict[str, float], levels: np.ndarray) -> None:

@@ -56,7 +56,7 @@ def _grow(seed: np.ndarray, within: np.ndarray, steps: int) -> np.ndarray:
 
 
 def _effort(wrong: np.ndarray, beside: np.ndarray, epsilon: float) -> int:
-    """Returns the points on borders of `wrong` that touch `beside`, plus regions without such one.
+    """Returns the points of borders of `wrong` next to `beside`, plus regions without such points.
 
     Args:
         wrong: uint8 {0, 1} [H, W].

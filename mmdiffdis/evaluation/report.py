@@ -63,7 +63,7 @@ def write_tables(results: Mapping[str, Mapping], settings: Settings, folder: Pat
         settings: Settings of the scores.
         folder: Where the files go.
     """
-    header = ['model', 'images', *settings.measures]
+    header = ['model', 'images', *settings.metrics]
     title = protocol_text(settings.record())
     if settings.missing:
         title += f'; missing masks: {settings.missing}'
@@ -73,7 +73,7 @@ def write_tables(results: Mapping[str, Mapping], settings: Settings, folder: Pat
             [escape(model) for model in results],
             [result['images'] for result in results.values()],
         ]
-        for name in settings.measures:
+        for name in settings.metrics:
             scores = [result['metrics'][name] for result in results.values()]
             metric = MEASURES[name]
             columns.append(figures_as_text(scores, metric.decimals, metric.lower_is_better, bold))
@@ -87,7 +87,7 @@ def write_tables(results: Mapping[str, Mapping], settings: Settings, folder: Pat
         writer = csv.writer(file)
         writer.writerow([*header, 'protocol'])
         for model, result in results.items():
-            scores = [result['metrics'][name] for name in settings.measures]
+            scores = [result['metrics'][name] for name in settings.metrics]
             writer.writerow([model, result['images'], *scores, title])
     return text
 
@@ -134,11 +134,11 @@ def save_worst(
         images: Folder of images, paired by stem.
         count: Largest number of rows.
     """
-    measure = settings.measures[0]
+    metric = settings.metrics[0]
     worst = sorted(
         (pair for pair in pairs if pair.stem in store.values),
-        key=lambda pair: store.values[pair.stem][measure],
-        reverse=MEASURES[measure].lower_is_better,
+        key=lambda pair: store.values[pair.stem][metric],
+        reverse=MEASURES[metric].lower_is_better,
     )[:count]
     image_paths = files_by_stem(images)[0] if images else {}
     rows = []
@@ -147,7 +147,7 @@ def save_worst(
         mask = load_prediction(pair, gt.shape, settings)
         difference = np.stack([mask, np.minimum(mask, gt), gt], axis=2)
         parts = {
-            f'{measure} {store.values[pair.stem][measure]:.3f}, {pair.stem}': mask,
+            f'{metric} {store.values[pair.stem][metric]:.3f}, {pair.stem}': mask,
             'ground truth': gt,
             'difference': np.rint(difference * 255).astype(np.uint8),
         }

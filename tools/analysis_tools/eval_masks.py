@@ -98,8 +98,8 @@ def score(args: argparse.Namespace) -> int:
     from mmdiffdis.evaluation.folders import Settings, Store, pair_masks, score_folder
     from mmdiffdis.evaluation.report import describe_problems, save_worst, write_report
 
-    measures = METRICS if 'all' in args.metrics else dict.fromkeys(args.metrics)
-    settings = Settings(args.protocol, (*measures,), args.resize, args.missing, args.full_scale)
+    metrics = METRICS if 'all' in args.metrics else dict.fromkeys(args.metrics)
+    settings = Settings(args.protocol, (*metrics,), args.resize, args.missing, args.full_scale)
     if args.out.suffix != '.json':
         raise ValueError(f'--out {args.out}: expected the name of a .json file')
     for folder in filter(None, (args.gt, args.images)):

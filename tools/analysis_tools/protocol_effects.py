@@ -84,7 +84,7 @@ def score_variants(args: argparse.Namespace) -> str:
     first, *others = VARIANTS
     cells = [[first, '', *(f'{score:.4f}' for score in scores[first].values())]]
     for name in others:
-        changes = (scores[name][measure] - scores[first][measure] for measure in measures)
+        changes = (scores[name][metric] - scores[first][metric] for metric in measures)
         cells.append([name, 'change', *(f'{change:+.4f}' for change in changes)])
     return markdown(['protocol', '', *measures], cells)
 
