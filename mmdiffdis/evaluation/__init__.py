@@ -1,7 +1,7 @@
-"""Scoring of masks: one file for each family of measures, the protocol, and the metric."""
+"""Metrics of dichotomous image segmentation, evaluation protocols and reports."""
 
 from .dis_metric import DISMetric
-from .measures import (
+from .metrics import (
     LOWER_IS_BETTER,
     MEASURES,
     PAPER_MEASURES,

@@ -1,4 +1,4 @@
-"""How many pixels of truth and of background a thresholded prediction holds."""
+"""Counts of true and false positives and negatives, at one or at 256 thresholds."""
 
 from typing import NamedTuple
 
@@ -6,18 +6,18 @@ import cv2
 import numpy as np
 
 LEVELS = 256
-# OpenCV hands counts out as float32, which holds whole numbers up to this one.
+# OpenCV returns counts as float32, which holds all integers up to this one.
 _LARGEST_EXACT_COUNT = 2**24
 
 
 class Counts(NamedTuple):
-    """Pixels, each an int or, over thresholds, an int64 array [256].
+    """Numbers of pixels, each an int or, over thresholds, an int64 array [256].
 
     Attributes:
-        tp: foreground, predicted foreground.
-        fp: background, predicted foreground.
-        fn: foreground, predicted background.
-        tn: background, predicted background.
+        tp: Foreground, predicted as foreground.
+        fp: Background, predicted as foreground.
+        fn: Foreground, predicted as background.
+        tn: Background, predicted as background.
     """
 
     tp: int | np.ndarray
@@ -27,43 +27,43 @@ class Counts(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Pixels of the image."""
+        """Number of pixels of the image."""
         return int(self.foreground + np.max(self.fp + self.tn))
 
     @property
     def foreground(self) -> int:
-        """Pixels of the truth's foreground."""
+        """Number of foreground pixels of the ground truth."""
         return int(np.max(self.tp + self.fn))
 
 
-def binary_counts(found: np.ndarray, truth: np.ndarray) -> Counts:
-    """Counts of one binary prediction; both bool [H, W]."""
-    tp = np.count_nonzero(found & truth)
+def binary_counts(found: np.ndarray, gt: np.ndarray) -> Counts:
+    """Returns the counts of a binary prediction; both masks are bool [H, W]."""
+    tp = np.count_nonzero(found & gt)
     fp = np.count_nonzero(found) - tp
-    fn = np.count_nonzero(truth) - tp
-    return Counts(tp, fp, fn, truth.size - tp - fp - fn)
+    fn = np.count_nonzero(gt) - tp
+    return Counts(tp, fp, fn, gt.size - tp - fp - fn)
 
 
-def adaptive_counts(prediction: np.ndarray, truth: np.ndarray) -> Counts:
-    """Counts of what reaches twice the prediction's mean, or 1 if that is less.
+def adaptive_counts(prediction: np.ndarray, gt: np.ndarray) -> Counts:
+    """Returns the counts at twice the mean of the prediction, at most at 1.
 
     Args:
         prediction: float64 [H, W] in [0, 1].
-        truth: bool [H, W].
+        gt: bool [H, W].
     """
-    return binary_counts(prediction >= min(2 * prediction.mean(), 1), truth)
+    return binary_counts(prediction >= min(2 * prediction.mean(), 1), gt)
 
 
-def histograms(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """int64 [2, 256]: pixels of each 8-bit level, rounded down, in truth's foreground and outside.
+def histograms(prediction: np.ndarray, gt: np.ndarray) -> np.ndarray:
+    """Returns int64 [2, 256]: pixels per 8-bit level (rounded down) in foreground and background.
 
     Args:
         prediction: float64 [H, W] in [0, 1].
-        truth: bool [H, W].
+        gt: bool [H, W].
     """
     levels = (prediction * (LEVELS - 1)).astype(np.uint8)
-    foreground = truth.view(np.uint8)
-    rows = max(1, _LARGEST_EXACT_COUNT // truth.shape[1])
+    foreground = gt.view(np.uint8)
+    rows = max(1, _LARGEST_EXACT_COUNT // gt.shape[1])
     result = np.zeros((2, LEVELS), np.int64)
     for top in range(0, len(levels), rows):
         strip = [levels[top : top + rows]]
@@ -74,12 +74,12 @@ def histograms(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def threshold_counts(levels: np.ndarray) -> Counts:
-    """Counts at thresholds 255/255, 254/255, ..., 0, from what ``histograms`` gives."""
+    """Returns the counts at the thresholds 255/255, 254/255, ..., 0 from `histograms`."""
     tp, fp = np.cumsum(levels[:, ::-1], axis=1)
     return Counts(tp, fp, tp[-1] - tp, fp[-1] - fp)
 
 
 def ratio(numerator: float | np.ndarray, denominator: float | np.ndarray) -> np.ndarray:
-    """Their quotient, 0 where the denominator is 0."""
+    """Returns the quotient, 0 where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), denominator)
     return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator != 0)

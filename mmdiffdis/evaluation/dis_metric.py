@@ -1,4 +1,4 @@
-"""The measures of dichotomous image segmentation, under a protocol that is part of the result."""
+"""MMEngine metric for dichotomous image segmentation, under an explicit protocol."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from mmseg.registry import METRICS
 from prettytable import PrettyTable
 
 from ..structures import foreground_probability
-from .measures import (
+from .metrics import (
     IMPLEMENTATION,
     MEASURES,
     PAPER_MEASURES,
@@ -22,22 +22,22 @@ from .protocol import TRUTH_THRESHOLD, apply_protocol, protocol_text, resolve_pr
 
 @METRICS.register_module()
 class DISMetric(BaseMetric):
-    """Measures of foreground probabilities; by default the paper's maxF, wF, E, S and MAE.
+    """Metrics of foreground probabilities; by default the paper's maxF, wF, E, S and MAE.
 
-    Works for every segmentor that ``foreground_probability`` understands. If the data samples come
-    from several subsets (``metainfo['subset']``), there are figures per subset, e.g.
-    ``DIS-TE1/maxF``, besides the overall ones, e.g. ``maxF``, which are over all images alike.
+    Works for every segmentor that `foreground_probability` supports. If the data samples come from
+    several subsets (`metainfo['subset']`), there are scores per subset, e.g. `DIS-TE1/maxF`, and
+    overall scores, e.g. `maxF`, in which all images have the same weight.
 
-    An image without foreground scores 0 in maxF and wF whatever is predicted (PySODMetrics'
+    An image without foreground scores 0 in maxF and wF for any prediction (PySODMetrics'
     convention).
 
     Args:
-        protocol: see ``resolve_protocol``. Results of different protocols do not compare.
-        measures: names out of ``MEASURES``.
-        kwargs: of ``BaseMetric``.
+        protocol: See `resolve_protocol`. Scores of different protocols cannot be compared.
+        measures: Names from `MEASURES`.
+        kwargs: Arguments of `BaseMetric`.
 
     Raises:
-        ValueError: if the protocol or a measure is unknown.
+        ValueError: If the protocol or a metric is unknown.
     """
 
     def __init__(
@@ -51,46 +51,46 @@ class DISMetric(BaseMetric):
         self.measures = check_measures(measures)
 
     def process(self, data_batch: dict | None, data_samples: Sequence[dict]) -> None:
-        """Measure each sample; keeps (subset, {measure: number or curve of 256}) per image."""
+        """Scores each sample; keeps (subset, {metric: score or curve [256]}) per image."""
         for sample in data_samples:
             path = sample.get('img_path', '(no img_path)')
             prediction = foreground_probability(sample).cpu().numpy()
-            truth = _truth(sample, path)
-            if prediction.shape != truth.shape:
+            gt = _ground_truth(sample, path)
+            if prediction.shape != gt.shape:
+                found, expected = ('{1}x{0}'.format(*mask.shape) for mask in (prediction, gt))
                 raise ValueError(
-                    f"the prediction for '{path}' is {prediction.shape[1]}x{prediction.shape[0]} "
-                    'pixels, its truth '
-                    f'{truth.shape[1]}x{truth.shape[0]}. Predictions must be at the original size: '
-                    'in the test pipeline, load annotations after Resize.'
+                    f"the prediction for '{path}' is {found} pixels, its ground truth {expected}: "
+                    'predictions must have the original size; in the test pipeline, load '
+                    'annotations after Resize'
                 )
             prediction = apply_protocol(prediction, **self.protocol)
-            values = measure_image(prediction, truth, self.measures)
+            values = measure_image(prediction, gt, self.measures)
             self.results.append((sample.get('subset', ''), values))
 
     def compute_metrics(self, results: list[tuple[str, dict]]) -> dict[str, float]:
-        """Overall figures, and those per subset if there are several; prints a table of them."""
+        """Returns overall scores, and scores per subset if there are several; logs a table."""
         subsets = sorted({subset for subset, _ in results})
         table = PrettyTable(['subset', 'images', *self.measures])
-        figures = {}
-        for name in [*subsets, None] if len(subsets) > 1 else [None]:
-            rows = [values for subset, values in results if name in (None, subset)]
+        all_scores = {}
+        for subset in [*subsets, None] if len(subsets) > 1 else [None]:
+            rows = [values for other, values in results if subset in (None, other)]
             scores = summarise(rows, self.measures)
-            prefix = '' if name is None else f'{name}/'
-            figures.update({prefix + measure: score for measure, score in scores.items()})
-            label = (
-                name if name is not None else ('all' if len(subsets) > 1 else subsets[0] or 'all')
-            )
+            prefix = '' if subset is None else f'{subset}/'
+            all_scores.update({prefix + name: score for name, score in scores.items()})
+            label = subset
+            if subset is None:
+                label = 'all' if len(subsets) > 1 else subsets[0] or 'all'
             table.add_row([label, len(rows), *(f'{score:.4f}' for score in scores.values())])
         print_log(f'\n{protocol_text(self._settings())}\n{table.get_string()}', logger='current')
-        return figures
+        return all_scores
 
     def protocol_record(self) -> dict:
-        """Everything on the metric's side that makes a figure what it is, ready for JSON."""
+        """Returns the protocol and the metrics' definitions as a JSON-serialisable dict."""
         return dict(
             **self._settings(),
             truth=f'foreground where the soft mask is > {TRUTH_THRESHOLD}',
             size='scored at the original size; the model resizes its prediction',
-            measures={name: MEASURES[name] for name in self.measures},
+            measures={name: MEASURES[name].definition for name in self.measures},
             implementation=IMPLEMENTATION,
         )
 
@@ -98,21 +98,19 @@ class DISMetric(BaseMetric):
         return dict(protocol=self.protocol_name, **self.protocol)
 
 
-def _truth(sample: Mapping, path: str) -> np.ndarray:
-    """bool [H, W]: soft mask > 0.5, or the hard label of stock pipelines."""
+def _ground_truth(sample: Mapping, path: str) -> np.ndarray:
+    """Returns bool [H, W]: soft mask above 0.5, or the hard label of stock pipelines."""
     key = 'gt_alpha' if 'gt_alpha' in sample else 'gt_sem_seg'
     if key not in sample:
         raise ValueError(
-            f"the data sample of '{path}' has neither 'gt_alpha' nor 'gt_sem_seg'; put "
-            'LoadDISAnnotations '
-            'into the test pipeline.'
+            f"the data sample of '{path}' has neither 'gt_alpha' nor 'gt_sem_seg': add "
+            'LoadDISAnnotations to the test pipeline'
         )
     field = sample[key]
-    truth = (field['data'] if isinstance(field, Mapping) else field.data)[0].cpu().numpy()
-    if key == 'gt_sem_seg' and not np.isin(truth, (0, 1)).all():
+    gt = (field['data'] if isinstance(field, Mapping) else field.data)[0].cpu().numpy()
+    if key == 'gt_sem_seg' and not np.isin(gt, (0, 1)).all():
         raise ValueError(
-            f"'gt_sem_seg' of '{path}' holds {np.unique(truth).tolist()[:8]}, expected 0 and 1. "
-            'Load the mask with '
-            'LoadDISAnnotations.'
+            f"'gt_sem_seg' of '{path}' holds {np.unique(gt).tolist()[:8]}, expected 0 and 1: load "
+            'the mask with LoadDISAnnotations'
         )
-    return truth > TRUTH_THRESHOLD
+    return gt > TRUTH_THRESHOLD

@@ -1,62 +1,60 @@
-"""What is done to a prediction before it is measured: part of every figure."""
+"""Evaluation protocol: quantise, stretch, binarise."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
 
-# In the order in which it is done: to 8 bits, stretched, binarised.
+# In the order of application: rounding to 8 bits, stretching, binarising.
 PROTOCOLS = {
     # masks as they are saved, e.g. MVANet's script
     'soft': {'quantise': True, 'min_max': False, 'binarise': None},
-    # what a user of hard masks gets
+    # hard masks
     'binary': {'quantise': True, 'min_max': False, 'binarise': 0.5},
-    # as PySODMetrics does unless told not to, and with it much code for salient objects
+    # default of PySODMetrics, and so of much code for salient objects
     'pysodmetrics': {'quantise': True, 'min_max': True, 'binarise': None},
-    # as the released DiffDIS script does before every measure
+    # the released DiffDIS script
     'diffdis': {'quantise': True, 'min_max': True, 'binarise': 0.5},
 }
-# How a prediction comes to the size of its truth. Pillow's filters, in float; those but 'nearest'
-# average over what they leave out when they make an image smaller.
+# How predictions are resized to the ground truth's size. Pillow's filters, in float; all but
+# 'nearest' average when they make an image smaller.
 RESIZE_RULES = {
     'nearest': Image.Resampling.NEAREST,
     'bilinear': Image.Resampling.BILINEAR,
     'bicubic': Image.Resampling.BICUBIC,
 }
-# A pixel of the truth is foreground where the soft mask exceeds this.
+# A pixel of the ground truth is foreground where the soft mask is above this.
 TRUTH_THRESHOLD = 0.5
 
 
 def resolve_protocol(protocol: str | Mapping) -> tuple[str, dict]:
-    """A protocol's name ('custom' for a mapping) and its complete settings.
+    """Returns the name ('custom' for a mapping) and the complete settings of a protocol.
 
     Args:
-        protocol: a name out of ``PROTOCOLS``, or some of ``quantise``, ``min_max`` and
-            ``binarise``; what is left out is as in ``'soft'``.
+        protocol: A name from `PROTOCOLS`, or some of `quantise`, `min_max` and `binarise`; the
+            others are as in `'soft'`.
 
     Raises:
-        ValueError: if the name or a key is unknown.
+        ValueError: If the name or a key is unknown.
     """
+    keys = list(PROTOCOLS['soft'])
     if isinstance(protocol, str):
         if protocol not in PROTOCOLS:
             raise ValueError(
-                f"`protocol` is '{protocol}', expected one of {list(PROTOCOLS)} or a dict with "
-                f'some of {list(PROTOCOLS["soft"])}.'
+                f'protocol={protocol!r}: expected one of {list(PROTOCOLS)} or a dict with some of '
+                f'{keys}'
             )
         return protocol, dict(PROTOCOLS[protocol])
-    unknown = [key for key in protocol if key not in PROTOCOLS['soft']]
-    if unknown:
-        raise ValueError(
-            f'unknown key(s) {unknown} in `protocol`, expected some of {list(PROTOCOLS["soft"])}.'
-        )
+    if unknown := [key for key in protocol if key not in keys]:
+        raise ValueError(f'unknown key(s) {unknown} in protocol: expected some of {keys}')
     return 'custom', {**PROTOCOLS['soft'], **protocol}
 
 
 def protocol_text(record: Mapping) -> str:
-    """One line for headers of tables.
+    """Returns one line for headers of tables.
 
     Args:
-        record: ``protocol`` (the name) and all settings, maybe ``resize`` and others.
+        record: `protocol` (the name) and all settings; `resize` is included if present.
 
     Example:
         >>> protocol_text({'protocol': 'soft', **PROTOCOLS['soft']})
@@ -70,13 +68,13 @@ def protocol_text(record: Mapping) -> str:
 def apply_protocol(
     probability: np.ndarray, quantise: bool, min_max: bool, binarise: float | None
 ) -> np.ndarray:
-    """float64 map in [0, 1] as the protocol hands it to the measures.
+    """Returns the prediction that is scored, float64 [H, W] in [0, 1].
 
     Args:
         probability: [H, W] in [0, 1].
-        quantise: whether to round to 8 bits, as a saved mask is.
-        min_max: whether to stretch to [0, 1]; a constant map stays as it is.
-        binarise: None, or the threshold that foreground exceeds.
+        quantise: Whether to round to 8 bits, as in a saved mask.
+        min_max: Whether to stretch to [0, 1]; a constant map does not change.
+        binarise: Threshold above which a pixel is foreground; None keeps a soft mask.
 
     Example:
         >>> apply_protocol(np.array([[0.2, 0.4]]), quantise=False, min_max=True, binarise=None)
@@ -94,12 +92,12 @@ def apply_protocol(
 
 
 def resize_prediction(probability: np.ndarray, shape: tuple[int, int], rule: str) -> np.ndarray:
-    """float32 [H', W'] in [0, 1]: a prediction at its truth's size.
+    """Returns a prediction at the ground truth's size, float32 [H', W'] in [0, 1].
 
     Args:
         probability: [H, W] in [0, 1].
-        shape: height and width.
-        rule: a name out of ``RESIZE_RULES``.
+        shape: Height and width of the ground truth.
+        rule: A name from `RESIZE_RULES`.
     """
     image = Image.fromarray(probability.astype(np.float32))
     return np.clip(np.asarray(image.resize(shape[::-1], RESIZE_RULES[rule])), 0, 1)

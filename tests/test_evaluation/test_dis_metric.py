@@ -15,14 +15,14 @@ from mmdiffdis.evaluation import MEASURES, DISMetric, apply_protocol
 
 
 def make_sample(seed: int, subset: str = '', shape: tuple[int, int] = (24, 30)) -> dict:
-    """A soft truth and a prediction that resembles it, as a metric receives them."""
+    """A soft ground truth and a prediction close to it, as a metric receives them."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     distance = np.hypot(rows - shape[0] / 2 + rng.normal(), columns - shape[1] / 2)
-    truth = np.clip((8 - distance) / 3, 0, 1)
-    prediction = np.clip(0.75 * truth + rng.normal(0.1, 0.08, shape), 0.02, 0.9)
+    gt = np.clip((8 - distance) / 3, 0, 1)
+    prediction = np.clip(0.75 * gt + rng.normal(0.1, 0.08, shape), 0.02, 0.9)
     sample = SegDataSample(
-        gt_alpha=PixelData(data=torch.tensor(truth[None], dtype=torch.float32)),
+        gt_alpha=PixelData(data=torch.tensor(gt[None], dtype=torch.float32)),
         seg_logits=PixelData(data=torch.tensor(prediction[None], dtype=torch.float32)),
         metainfo={'img_path': f'{seed}.jpg', 'subset': subset},
     )
@@ -41,21 +41,21 @@ def evaluate(samples: list[dict], **options) -> dict[str, float]:
     return metric.evaluate(len(samples))
 
 
-def mean_over(samples: list[dict], prepare, measure) -> np.ndarray:
+def mean_over(samples: list[dict], prepare, metric) -> np.ndarray:
     values = []
     for sample in samples:
-        prediction, truth = arrays(sample)
-        values.append(measure(prepare(prediction), truth))
+        prediction, gt = arrays(sample)
+        values.append(metric(prepare(prediction), gt))
     return np.mean(values, axis=0)
 
 
-def f_curve(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def f_curve(prediction: np.ndarray, gt: np.ndarray) -> np.ndarray:
     """F-measure (beta^2 = 0.3) at the 256 thresholds, by counting."""
     curve = []
     for threshold in range(256):
         found = np.rint(prediction * 255) >= threshold
-        hits = (found & truth).sum()
-        precision, recall = hits / max(found.sum(), 1), hits / truth.sum()
+        hits = (found & gt).sum()
+        precision, recall = hits / max(found.sum(), 1), hits / gt.sum()
         curve.append(1.3 * precision * recall / max(0.3 * precision + recall, 1e-20))
     return np.array(curve)
 
@@ -80,16 +80,16 @@ def samples() -> list[dict]:
 
 @pytest.mark.parametrize('protocol', PREPARE)
 def test_mae_and_maxf_against_counting(samples, protocol):
-    figures = evaluate(samples, protocol=protocol)
+    scores = evaluate(samples, protocol=protocol)
     prepare = PREPARE[protocol]
     mae = mean_over(samples, prepare, lambda p, t: np.abs(p - t).mean())
-    assert figures['MAE'] == pytest.approx(mae, abs=1e-12)
-    assert figures['maxF'] == pytest.approx(mean_over(samples, prepare, f_curve).max(), abs=1e-9)
+    assert scores['MAE'] == pytest.approx(mae, abs=1e-12)
+    assert scores['maxF'] == pytest.approx(mean_over(samples, prepare, f_curve).max(), abs=1e-9)
 
 
 @pytest.mark.parametrize('protocol', PREPARE)
-def test_all_measures_against_pysodmetrics(samples, protocol):
-    """Its classes, accumulating over the set as evaluation scripts use them."""
+def test_metrics_against_pysodmetrics(samples, protocol):
+    """Its classes accumulate over the set, as in evaluation scripts."""
     reference = {
         'wF': py_sod_metrics.WeightedFmeasure(),
         'S': py_sod_metrics.Smeasure(),
@@ -97,9 +97,9 @@ def test_all_measures_against_pysodmetrics(samples, protocol):
         'MAE': py_sod_metrics.MAE(),
     }
     for sample in samples:
-        prediction, truth = arrays(sample)
-        for measure in reference.values():
-            measure.step(PREPARE[protocol](prediction), truth, normalize=False)
+        prediction, gt = arrays(sample)
+        for metric in reference.values():
+            metric.step(PREPARE[protocol](prediction), gt, normalize=False)
     e_measure = reference['E'].get_results()['em']
     expected = {
         'wF': reference['wF'].get_results()['wfm'],
@@ -109,33 +109,35 @@ def test_all_measures_against_pysodmetrics(samples, protocol):
         'adpE': e_measure['adp'],
         'MAE': reference['MAE'].get_results()['mae'],
     }
-    figures = evaluate(samples, protocol=protocol, measures=list(expected))
-    assert figures == pytest.approx(expected, abs=1e-12)
+    scores = evaluate(samples, protocol=protocol, measures=list(expected))
+    assert scores == pytest.approx(expected, abs=1e-12)
 
 
-def test_default_protocol_switches_off_the_librarys_stretching(samples):
-    """PySODMetrics stretches every prediction by default; ours does only when asked."""
+def test_default_protocol_does_not_stretch(samples):
+    """PySODMetrics stretches every prediction by default."""
     library = py_sod_metrics.MAE()
     for sample in samples:
-        prediction, truth = arrays(sample)
-        library.step(np.rint(prediction * 255).astype(np.uint8), truth.astype(np.uint8) * 255)
-    theirs = library.get_results()['mae']
-    assert evaluate(samples)['MAE'] != pytest.approx(theirs, abs=1e-3)
-    assert evaluate(samples, protocol={'min_max': True})['MAE'] == pytest.approx(theirs, abs=1e-12)
+        prediction, gt = arrays(sample)
+        library.step(np.rint(prediction * 255).astype(np.uint8), gt.astype(np.uint8) * 255)
+    expected = library.get_results()['mae']
+    assert evaluate(samples)['MAE'] != pytest.approx(expected, abs=1e-3)
+    assert evaluate(samples, protocol={'min_max': True})['MAE'] == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_perfect_prediction():
     sample = make_sample(0)
     sample['seg_logits']['data'] = (sample['gt_alpha']['data'] > 0.5).float()
-    figures = evaluate([sample])
-    assert figures['MAE'] == 0 and figures['maxF'] == pytest.approx(1)
-    assert figures['wF'] == pytest.approx(1) and figures['S'] == pytest.approx(1, abs=1e-6)
+    scores = evaluate([sample])
+    assert scores['MAE'] == 0 and scores['maxF'] == pytest.approx(1)
+    assert scores['wF'] == pytest.approx(1) and scores['S'] == pytest.approx(1, abs=1e-6)
 
 
-def test_without_quantisation_the_map_is_taken_as_it_is(samples):
-    figures = evaluate(samples, protocol={'quantise': False})
+def test_without_quantisation_the_map_does_not_change(samples):
+    scores = evaluate(samples, protocol={'quantise': False})
     mae = mean_over(samples, lambda p: p, lambda p, t: np.abs(p - t).mean())
-    assert figures['MAE'] == pytest.approx(mae, abs=1e-9)
+    assert scores['MAE'] == pytest.approx(mae, abs=1e-9)
 
 
 @pytest.mark.parametrize('level', [0.0, 0.3, 0.7, 1.0])
@@ -145,13 +147,13 @@ def test_constant_prediction_is_not_stretched(level):
     np.testing.assert_array_equal(result, np.full((2, 2), float(level > 0.5)))
 
 
-def test_truth_without_foreground_scores_zero_f():
+def test_ground_truth_without_foreground_scores_zero_f():
     sample = make_sample(0)
     sample['gt_alpha']['data'].zero_()
     sample['seg_logits']['data'].zero_()
-    figures = evaluate([sample], measures=list(MEASURES))
-    assert figures['maxF'] == figures['wF'] == figures['MAE'] == 0
-    assert figures['S'] == 1 and np.isfinite(list(figures.values())).all()
+    scores = evaluate([sample], measures=list(MEASURES))
+    assert scores['maxF'] == scores['wF'] == scores['MAE'] == 0
+    assert scores['S'] == 1 and np.isfinite(list(scores.values())).all()
 
 
 def test_two_classes_and_hard_labels_of_stock_pipelines():
@@ -165,16 +167,16 @@ def test_two_classes_and_hard_labels_of_stock_pipelines():
     assert evaluate([stock]) == pytest.approx(evaluate([sample]), abs=2e-3)
 
 
-def test_figures_per_subset_and_overall():
+def test_scores_per_subset_and_overall():
     samples = [make_sample(seed, 'DIS-TE1' if seed < 2 else 'DIS-TE2') for seed in range(5)]
-    figures = evaluate(samples, measures=['maxF', 'MAE'])
-    assert set(figures) == {
+    scores = evaluate(samples, measures=['maxF', 'MAE'])
+    assert set(scores) == {
         *('maxF', 'MAE', 'DIS-TE1/maxF', 'DIS-TE1/MAE', 'DIS-TE2/maxF', 'DIS-TE2/MAE')
     }
     first = evaluate(samples[:2], measures=['maxF', 'MAE'])
-    assert first == {'maxF': figures['DIS-TE1/maxF'], 'MAE': figures['DIS-TE1/MAE']}
-    weighted = (2 * figures['DIS-TE1/MAE'] + 3 * figures['DIS-TE2/MAE']) / 5
-    assert figures['MAE'] == pytest.approx(weighted)
+    assert first == {'maxF': scores['DIS-TE1/maxF'], 'MAE': scores['DIS-TE1/MAE']}
+    weighted = (2 * scores['DIS-TE1/MAE'] + 3 * scores['DIS-TE2/MAE']) / 5
+    assert scores['MAE'] == pytest.approx(weighted)
 
 
 def test_names_are_plain_without_prefix_and_prefixed_with_one(samples):
@@ -183,7 +185,7 @@ def test_names_are_plain_without_prefix_and_prefixed_with_one(samples):
 
 
 def test_padded_samples_are_dropped(samples):
-    """With several processes the sampler repeats images to even out; mmengine cuts by size."""
+    """With several processes, samplers repeat images to pad the set; MMEngine drops them."""
     metric = DISMetric()
     for sample in [*samples, samples[0]]:
         metric.process(None, [sample])
@@ -198,7 +200,7 @@ def test_only_small_numbers_are_kept(samples):
         assert all(np.size(value) <= 256 for value in values.values())
 
 
-def test_record_says_what_makes_the_figures(samples):
+def test_record_of_the_protocol(samples):
     record = DISMetric(protocol='diffdis', measures=['maxF']).protocol_record()
     assert json.loads(json.dumps(record)) == record
     assert record['protocol'] == 'diffdis' and record['binarise'] == 0.5 and record['min_max']
@@ -206,7 +208,7 @@ def test_record_says_what_makes_the_figures(samples):
     assert DISMetric(protocol={'binarise': 0.3}).protocol_record()['protocol'] == 'custom'
 
 
-def test_table_is_printed(samples, capsys):
+def test_table_is_logged(samples, capsys):
     from mmengine.logging import MMLogger
 
     MMLogger.get_instance('table', log_level=logging.INFO)
@@ -225,11 +227,11 @@ def test_built_from_a_config():
     [
         (
             {'protocol': 'hard'},
-            r"`protocol` is 'hard', expected one of \['soft', 'binary', .*'diffdis'\]",
+            r"protocol='hard': expected one of \['soft', 'binary', .*'diffdis'\]",
         ),
         ({'protocol': {'minmax': True}}, r"unknown key\(s\) \['minmax'\]"),
-        ({'measures': ['F1']}, r"`measures` is \['F1'\], expected names out of"),
-        ({'measures': []}, r'`measures` is \[\]'),
+        ({'measures': ['F1']}, r"measures=\['F1'\]: expected names from"),
+        ({'measures': []}, r'measures=\[\]: '),
     ],
 )
 def test_unknown_settings(options, message):
@@ -240,11 +242,11 @@ def test_unknown_settings(options, message):
 def test_prediction_of_another_size_names_both():
     sample = make_sample(0)
     sample['seg_logits']['data'] = torch.rand(1, 8, 8)
-    with pytest.raises(ValueError, match=r"'0.jpg' is 8x8 pixels, its truth 30x24"):
+    with pytest.raises(ValueError, match=r"'0.jpg' is 8x8 pixels, its ground truth 30x24"):
         evaluate([sample])
 
 
-def test_missing_truth():
+def test_missing_ground_truth():
     sample = make_sample(0)
     del sample['gt_alpha']
     with pytest.raises(ValueError, match="neither 'gt_alpha' nor 'gt_sem_seg'"):

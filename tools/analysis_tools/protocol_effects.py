@@ -1,28 +1,20 @@
 #!/usr/bin/env python
-"""By how much each knob of the protocol moves each measure, on drawn masks:
+"""Prints how much each setting of the protocol changes each metric, on synthetic masks:
 
     python tools/analysis_tools/protocol_effects.py [--num 24] [--size 512] [--measures ...]
 
-Predictions are drawn masks at half size, blurred, of less contrast and with noise in patches, as
-soft as those of a segmentor; a table in Markdown says what one change of the protocol at a time
-does to the figures.
+Predictions are synthetic masks at half size, blurred, with less contrast and low-frequency noise,
+about as soft as a segmentor's. The table, in Markdown, changes one setting at a time.
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
-import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
-
-import cv2
-import numpy as np
-from tqdm import tqdm
-
-from mmdiffdis.evaluation import MEASURES, Scores, apply_protocol, measure_image, resolve_protocol
-from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD, resize_prediction
-from mmdiffdis.synthetic.scene import draw_sample
-from mmdiffdis.utils.tables import markdown
+if TYPE_CHECKING:
+    import numpy as np
 
 SPLIT = 'DIS-VD'
-# Name -> protocol and resize rule. The first is what the others differ from.
+# Name -> protocol and resize rule. The others are compared with the first.
 VARIANTS = {
     'soft, bilinear': ('soft', 'bilinear'),
     'resized by nearest': ('soft', 'nearest'),
@@ -35,49 +27,76 @@ VARIANTS = {
 }
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line's arguments."""
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Returns the arguments of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--num', type=int, default=24, help='masks')
-    parser.add_argument('--size', type=int, default=512, help='their side, in pixels')
+    parser.add_argument('--num', type=int, default=24, help='number of masks')
+    parser.add_argument('--size', type=int, default=512, help='side of the masks, in pixels')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--measures', nargs='+', choices=MEASURES, default=list(MEASURES))
-    return parser.parse_args()
+    parser.add_argument('--measures', nargs='+', metavar='NAME', help='metrics (default: all)')
+    return parser.parse_args(argv)
 
 
-def imitate(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """float32 [H/2, W/2] in [0, 1]: what a soft segmentor might make of the truth [H, W]."""
-    size = truth.shape[1] // 2, truth.shape[0] // 2
-    small = cv2.resize(truth.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+def imitate_segmentor(gt: 'np.ndarray', rng: 'np.random.Generator') -> 'np.ndarray':
+    """Returns a soft prediction, float32 [H/2, W/2] in [0, 1], of a mask [H, W]."""
+    import cv2
+    import numpy as np
+
+    size = gt.shape[1] // 2, gt.shape[0] // 2
+    small = cv2.resize(gt.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     blurred = cv2.GaussianBlur(small, (0, 0), 1.5)
-    patches = cv2.GaussianBlur(rng.normal(0, 1, small.shape).astype(np.float32), (0, 0), 8)
+    noise = cv2.GaussianBlur(rng.normal(0, 1, small.shape).astype(np.float32), (0, 0), 8)
     low, high = rng.uniform(0, 0.05), rng.uniform(0.7, 1)
-    return np.clip(low + (high - low) * blurred + 0.04 * patches / patches.std(), 0, 1) * 0.98
+    return np.clip(low + (high - low) * blurred + 0.04 * noise / noise.std(), 0, 1) * 0.98
 
 
-def main() -> None:
-    """Scores all variants and prints the table."""
-    args = parse_args()
+def score_variants(args: argparse.Namespace) -> str:
+    """Scores all variants and returns the table."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from mmdiffdis.evaluation import (
+        MEASURES,
+        Scores,
+        apply_protocol,
+        check_measures,
+        measure_image,
+        resolve_protocol,
+    )
+    from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD, resize_prediction
+    from mmdiffdis.synthetic.scene import draw_sample
+    from mmdiffdis.utils.tables import markdown
+
+    measures = check_measures(args.measures or list(MEASURES))
     rng = np.random.default_rng(args.seed)
-    scores = {name: Scores() for name in VARIANTS}
+    totals = {name: Scores() for name in VARIANTS}
     for index in tqdm(range(args.num), unit='mask'):
-        truth = draw_sample(args.seed, SPLIT, index, args.size, args.size).mask / 255
-        prediction, truth = imitate(truth, rng), truth > TRUTH_THRESHOLD
+        gt = draw_sample(args.seed, SPLIT, index, args.size, args.size).mask / 255
+        prediction, gt = imitate_segmentor(gt, rng), gt > TRUTH_THRESHOLD
         for name, (protocol, rule) in VARIANTS.items():
             _, settings = resolve_protocol(protocol)
-            resized = resize_prediction(prediction, truth.shape, rule)
-            values = measure_image(apply_protocol(resized, **settings), truth, args.measures)
-            scores[name].add(values)
-    figures = {name: each.figures() for name, each in scores.items()}
-    base, *others = VARIANTS
-    cells = [[base, '', *(f'{figures[base][measure]:.4f}' for measure in args.measures)]]
+            resized = resize_prediction(prediction, gt.shape, rule)
+            values = measure_image(apply_protocol(resized, **settings), gt, measures)
+            totals[name].add(values)
+    scores = {name: total.compute() for name, total in totals.items()}
+    first, *others = VARIANTS
+    cells = [[first, '', *(f'{score:.4f}' for score in scores[first].values())]]
     for name in others:
-        changes = (figures[name][measure] - figures[base][measure] for measure in args.measures)
+        changes = (scores[name][metric] - scores[first][metric] for metric in measures)
         cells.append([name, 'change', *(f'{change:+.4f}' for change in changes)])
-    print(f'{args.num} masks of {args.size}x{args.size}, seed {args.seed}:\n')
-    print(markdown(['protocol', '', *args.measures], cells))
+    return markdown(['protocol', '', *measures], cells)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Prints the table."""
+    args = parse_args(argv)
+    from mmdiffdis.cli import one_line_errors
+
+    with one_line_errors():
+        table = score_variants(args)
+    print(f'{args.num} masks of {args.size}x{args.size}, seed {args.seed}:\n\n{table}')
 
 
 if __name__ == '__main__':
