@@ -59,6 +59,7 @@ def _describe(error: BaseException) -> str:
     return ' '.join(line.strip() for line in lines)
 
 
+# `add_config_arguments`, `add_cfg_options` and `_key_and_value`: removed when no tool imports them.
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --work-dir, --cfg-options and --launcher."""
     parser.add_argument(

@@ -1,102 +1,20 @@
-"""What a config says about predicting."""
+"""Reading configs, and the parts of them that prediction needs."""
 
-from collections.abc import Sequence
+import argparse
+import copy
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
-# What a test pipeline does to files and truth; the inferencer hands over decoded pictures instead.
-_LOADING_TRANSFORMS = frozenset(
-    (
-        'LoadImageFromFile',
-        'LoadDISImage',
-        'LoadAnnotations',
-        'LoadDISAnnotations',
-        'GenerateDISEdge',
-        'GenerateEdge',
-    )
-)
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
-
-def find_config(name: str | Path) -> Path:
-    """The config file of a path, or of the stem of one in ``configs/``.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    shipped = {path.stem: path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts}
-    if str(name) not in shipped:
-        near = get_close_matches(str(name), shipped, n=3, cutoff=0.4)
-        hint = f'; did you mean one of {near}?' if near else '.'
-        raise FileNotFoundError(
-            f"'{name}' is no config file, nor the name of one in configs/{hint}"
-        )
-    return shipped[str(name)]
-
-
-def read_config(config: str | Path | Config | dict) -> Config:
-    """The config of a path, or of the stem of one in ``configs/``; a dict becomes one.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        TypeError: if it is something else.
-    """
-    if isinstance(config, (str, Path)):
-        return Config.fromfile(find_config(config))
-    if isinstance(config, dict):
-        return Config(config)
-    if not isinstance(config, Config):
-        raise TypeError(
-            f'`config` is a {type(config).__name__}, expected the path of a config file, the name '
-            'of one in configs/, a Config or a dict.'
-        )
-    return config
-
-
-def picture_transforms(cfg: Config) -> list[ConfigDict]:
-    """The test pipeline without loading."""
-    pipeline = cfg.get('test_pipeline')
-    if pipeline is None:
-        dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-        pipeline = dataset.get('pipeline')
-    if pipeline is None:
-        raise ValueError(
-            f"the config '{cfg.filename}' has neither `test_pipeline` nor "
-            '`test_dataloader.dataset.pipeline`, so it does not say how to prepare a picture.'
-        )
-    return without_loading(pipeline)
-
-
-def without_loading(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
-    """Copies of a pipeline's steps without those that read pictures and truths."""
-    kept = [step for step in pipeline if step['type'].split('.')[-1] not in _LOADING_TRANSFORMS]
-    return [step.copy() for step in kept]
-
-
-def with_test_options(
-    model_cfg: ConfigDict, edge: bool = False, seed: int | None = None
-) -> ConfigDict:
-    """A copy of the model's config that says in ``test_cfg`` what is wanted."""
-    model_cfg = ConfigDict(model_cfg.to_dict())
-    test_cfg = dict(model_cfg.get('test_cfg') or {})
-    if edge or 'edge' in test_cfg:
-        test_cfg['edge'] = edge
-    if seed is not None:
-        test_cfg['seed'] = np.asarray(seed).tolist()  # numpy's are no numbers in a config
-    if test_cfg:
-        model_cfg.test_cfg = test_cfg
-    return model_cfg
-
-
-# Configs may hold more than the arguments of `Runner`; these are read from `Runner.cfg`.
+# Keys that a config may have beside the arguments of `Runner`, read from `Runner.cfg`.
 _OTHER_CONFIG_KEYS = {
     'activation_checkpointing',
     'compile',
@@ -111,41 +29,136 @@ _OTHER_CONFIG_KEYS = {
     'tta_pipeline',
 }
 
+# Steps of a test pipeline that read files; `DISInferencer` starts from decoded images.
+_LOADING_TRANSFORMS = {
+    'LoadImageFromFile',
+    'LoadDISImage',
+    'LoadAnnotations',
+    'LoadDISAnnotations',
+    'GenerateDISEdge',
+    'GenerateEdge',
+}
+
 
 def load_config(
-    path: str,
+    config: str | Path | Config | dict,
     work_dir: str | None = None,
-    options: dict[str, Any] | None = None,
+    options: Sequence[str] | Mapping[str, Any] = (),
     fragments: Sequence[Path] = (),
 ) -> Config:
-    """The config of a file, with a `work_dir` and with fragments and `options` merged in.
+    """Returns a config with a `work_dir`, and with fragments and `options` merged in.
 
     Args:
-        path: A config file.
-        work_dir: `None` keeps the config's, or else takes `work_dirs/` and the file's stem.
-        options: Dotted keys and their values, as `--cfg-options` gives them.
-        fragments: Config files with what is to be changed, such as `configs/_base_/options/*.py`;
-            MMEngine's inheritance would refuse two that set the same key.
+        config: Path of a config file, the name (stem) of one in `configs/`, or a `Config` or dict,
+            which is copied.
+        work_dir: `None` keeps the config's, or else takes `work_dirs/` and the config's name.
+        options: 'KEY=VALUE' strings as `--cfg-options` takes them, or dotted keys and their values.
+        fragments: Config files that are merged in before `options`, such as
+            `configs/_base_/options/*.py`. MMEngine's inheritance would refuse two that set the same
+            key.
 
     Raises:
-        FileNotFoundError: `path` is no file.
-        ValueError: An option's key begins with what neither the config nor `Runner` knows.
+        FileNotFoundError: If there is no such config.
+        TypeError: If `config` is something else.
+        ValueError: If an option is not of the form KEY=VALUE, or begins with a key that neither the
+            config nor `Runner` knows.
     """
-    if not Path(path).is_file():
-        what = 'is a folder' if Path(path).is_dir() else 'does not exist'
-        raise FileNotFoundError(f'config {path} {what}; expected a config file, e.g. a .py file.')
-    config = Config.fromfile(path)
+    if isinstance(config, (str, Path)):
+        config = Config.fromfile(_find(config))
+    elif isinstance(config, Config):
+        config = copy.deepcopy(config)
+    elif isinstance(config, dict):
+        config = Config(config)
+    else:
+        raise TypeError(
+            f'config is a {type(config).__name__}: expected the path of a config file, the name '
+            'of one in configs/, a Config or a dict'
+        )
     for fragment in fragments:
         config.merge_from_dict(Config.fromfile(fragment).to_dict())
+    options = options if isinstance(options, Mapping) else _parse_options(options)
+    _check_keys(options, config)
+    config.merge_from_dict(dict(options))
+    name = Path(config.filename or 'config').stem
+    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{name}'
+    return config
+
+
+def _find(config: str | Path) -> Path:
+    """Returns the file of a path, or of the stem of a config in `configs/`."""
+    if Path(config).is_file():
+        return Path(config)
+    shipped = {path.stem: path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts}
+    if str(config) in shipped:
+        return shipped[str(config)]
+    problem = 'is a folder' if Path(config).is_dir() else 'does not exist'
+    near = get_close_matches(str(config), shipped, n=3, cutoff=0.4)
+    hint = f'; did you mean {" or ".join(near)}?' if near else ''
+    raise FileNotFoundError(
+        f'config {config} {problem}: expected a .py file or the name of one in configs/{hint}'
+    )
+
+
+def _parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """Returns the values of 'KEY=VALUE' strings by their keys, as `DictAction` reads them."""
+    for option in options:
+        if '=' not in option.strip('='):
+            raise ValueError(f'--cfg-options: got {option!r}, expected KEY=VALUE')
+    namespace = argparse.Namespace()
+    DictAction([], 'options')(argparse.ArgumentParser(), namespace, options)
+    return namespace.options
+
+
+def _check_keys(options: Mapping[str, Any], config: Config) -> None:
     known = {*config, *signature(Runner.__init__).parameters, *_OTHER_CONFIG_KEYS} - {'self'}
-    for key in options or {}:
+    for key in options:
         first = key.split('.')[0]
         if first not in known:
             near = get_close_matches(first, known, n=1)
-            hint = (
-                f'did you mean {near[0]}?' if near else f'there are: {", ".join(sorted(config))}.'
-            )
+            hint = f'did you mean {near[0]}?' if near else f'there are: {", ".join(sorted(config))}'
             raise ValueError(f'unknown key {first} in --cfg-options {key}; {hint}')
-    config.merge_from_dict(options or {})
-    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(path).stem}'
-    return config
+
+
+def image_transforms(config: Config) -> list[ConfigDict]:
+    """Returns the steps of the test pipeline that follow reading.
+
+    Raises:
+        ValueError: If the config has no test pipeline.
+    """
+    pipeline = config.get('test_pipeline')
+    if pipeline is None:
+        pipeline = config.get('test_dataloader', {}).get('dataset', {}).get('pipeline')
+    if pipeline is None:
+        raise ValueError(
+            f'config {config.filename} does not say how to prepare an image: expected '
+            'test_pipeline or test_dataloader.dataset.pipeline'
+        )
+    return without_loading(pipeline)
+
+
+def without_loading(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
+    """Returns copies of a pipeline's steps, except those that read images and ground truth."""
+    return [
+        step.copy() for step in pipeline if step['type'].split('.')[-1] not in _LOADING_TRANSFORMS
+    ]
+
+
+def with_test_options(
+    model_config: ConfigDict, edge: bool = False, seed: int | None = None
+) -> ConfigDict:
+    """Returns a copy of a model's config with `edge` and `seed` in its `test_cfg`.
+
+    Args:
+        model_config: A config's `model`.
+        edge: Whether to predict edges.
+        seed: Seed of the inference noise; None keeps the config's.
+    """
+    model_config = ConfigDict(model_config.to_dict())
+    test_cfg = dict(model_config.get('test_cfg') or {})
+    if edge or 'edge' in test_cfg:
+        test_cfg['edge'] = edge
+    if seed is not None:
+        test_cfg['seed'] = np.asarray(seed).tolist()  # NumPy scalars are not valid in a config
+    if test_cfg:
+        model_config.test_cfg = test_cfg
+    return model_config

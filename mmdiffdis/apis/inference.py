@@ -26,7 +26,7 @@ from ..models import DiffusionSegmentor
 from ..structures import foreground_probability
 from ..utils.files import stem_of
 from ..utils.parallel import map_ahead
-from .configs import picture_transforms, read_config, with_test_options
+from .configs import image_transforms, load_config, with_test_options
 from .decoding import PICTURE_ERRORS, Picture, count_pixels, decode, name_of, reason
 from .inputs import find_pictures
 from .precision import dtype_of, float32_products
@@ -133,7 +133,7 @@ class DISInferencer:
         channels_last: bool = False,
         vae_slicing: bool = False,
     ) -> None:
-        cfg = read_config(config)
+        cfg = load_config(config)
         model_cfg = cfg.get('model')
         if model_cfg is None:
             raise ValueError(f"the config '{cfg.filename}' has no `model`.")
@@ -142,7 +142,7 @@ class DISInferencer:
         if compile and compile not in COMPILE_MODES:
             raise ValueError(f"`compile` is '{compile}', expected one of {list(COMPILE_MODES)}.")
         init_default_scope(cfg.get('default_scope', 'mmseg'))
-        self.pipeline = Compose(picture_transforms(cfg))
+        self.pipeline = Compose(image_transforms(cfg))
         self.device = choose_device(device)
         self.model = MODELS.build(with_test_options(model_cfg, edge, seed))
         if checkpoint is None:

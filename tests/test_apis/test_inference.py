@@ -19,7 +19,6 @@ from packaging.version import Version
 from PIL import Image
 
 from mmdiffdis.apis import DISInferencer, decoding, inference
-from mmdiffdis.apis.configs import find_config
 from mmdiffdis.apis.inference import choose_device
 from mmdiffdis.apis.precision import PRECISIONS
 from mmdiffdis.checkpoints import CheckpointError
@@ -108,7 +107,7 @@ def test_dict_is_a_config(two_channels, draw_pair):
 
 @pytest.mark.parametrize(('config', 'kind'), [(None, 'NoneType'), (['a.py'], 'list')])
 def test_what_is_no_config(config, kind):
-    with pytest.raises(TypeError, match=f'`config` is a {kind}, expected the path.* or a dict'):
+    with pytest.raises(TypeError, match=f'config is a {kind}: expected the path.* or a dict'):
         DISInferencer(config, 'x.pth')
 
 
@@ -124,7 +123,7 @@ def test_pipeline_of_the_test_data_set_is_used_if_there_is_no_other(two_channels
     cfg.pop('test_pipeline')
     assert DISInferencer(cfg, two_channels[1], device='cpu')(np.zeros((8, 9, 3), np.uint8))
     cfg.pop('test_dataloader')
-    with pytest.raises(ValueError, match='neither `test_pipeline` nor'):
+    with pytest.raises(ValueError, match='expected test_pipeline or'):
         DISInferencer(cfg, two_channels[1], device='cpu')
 
 
@@ -545,13 +544,6 @@ def test_falling_back_to_the_cpu_is_announced(monkeypatch):
     assert choose_device('cpu').type == 'cpu' and not announced
     assert choose_device().type == 'cpu'
     assert announced == ['no GPU found: predicting on the CPU']
-
-
-def test_config_by_its_name():
-    name = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'
-    assert find_config(name) == ROOT / 'configs' / 'diffdis' / f'{name}.py'
-    with pytest.raises(FileNotFoundError, match=f"'diffdis_tiny' is no config.*{name}"):
-        find_config('diffdis_tiny')
 
 
 def test_cutout_of_a_result(two_channels, pictures):

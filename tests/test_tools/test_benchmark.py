@@ -155,7 +155,7 @@ def test_mistakes_end_in_one_line(diffusion, stock_config, photos, tmp_path):
         run(diffusion, '--images', photos / 'im', '--gt', photos / 'gt', out=out)
     with pytest.raises(SystemExit, match=r"no model has any of the variants \['edge'\]"):
         run(stock_config(2), '--variants', 'edge', out=out)
-    with pytest.raises(SystemExit, match="'nowhere' is no config file"):
+    with pytest.raises(SystemExit, match='config nowhere does not exist'):
         run('nowhere', out=out)
 
 

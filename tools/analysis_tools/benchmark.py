@@ -57,7 +57,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from mmdiffdis.apis import DISInferencer, DISResult, find_pictures
-from mmdiffdis.apis.configs import find_config, with_test_options, without_loading
+from mmdiffdis.apis.configs import load_config, with_test_options, without_loading
 from mmdiffdis.apis.flops import build_on_meta, count_cost
 from mmdiffdis.apis.inference import choose_device
 from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
@@ -242,7 +242,7 @@ def load(model: str, variant: str, device: torch.device, cold: bool = False) -> 
         ValueError: The reference is asked for, and the config has no `tta_pipeline`.
     """
     config_name, _, checkpoint = model.partition(':')
-    cfg = Config.fromfile(find_config(config_name))
+    cfg = load_config(config_name)
     is_diffusion = issubclass(MODELS.get(cfg.model.type), DiffusionSegmentor)
     if cold and not checkpoint:
         cfg.model = ConfigDict(without_files(cfg.model))
@@ -281,7 +281,7 @@ def make_reference(inferencer: DISInferencer, cfg: Config) -> None:
 
 def count(contestant: Contestant, variant: str, picture: Path) -> None:
     """Notes parameters and TFLOP of one picture, all passes together."""
-    cfg = Config.fromfile(find_config(contestant.model.partition(':')[0]))
+    cfg = load_config(contestant.model.partition(':')[0])
     edge = VARIANTS[variant].get('edge', False)
     on_meta = build_on_meta(with_test_options(cfg.model, edge))
     inputs = contestant.inferencer.prepare(picture).packed['inputs']
