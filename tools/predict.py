@@ -43,7 +43,7 @@ from mmdiffdis.apis.video import VIDEO_SUFFIXES, VideoReader, VideoWriter, appen
 from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
 from mmdiffdis.images.panels import overlay, panel, to_grey
 from mmdiffdis.images.reading import is_out_of_memory, open_lazily
-from mmdiffdis.utils.files import whole_or_nothing
+from mmdiffdis.utils.files import atomic_write
 from mmdiffdis.utils.parallel import map_ahead
 
 ORIGIN = 'mmdiffdis'
@@ -93,7 +93,7 @@ def save(picture: np.ndarray, path: Path, origin: dict) -> None:
     """Writes a PNG, whole or not at all, that says where it comes from."""
     text = PngInfo()
     text.add_text(ORIGIN, json.dumps(origin))
-    with whole_or_nothing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         Image.fromarray(picture).save(unfinished, format='PNG', pnginfo=text)
 
 
@@ -224,7 +224,7 @@ class Prediction:
                 if result is None:
                     raise ValueError('the video has no frames.')
             else:
-                with whole_or_nothing(target) as unfinished:
+                with atomic_write(target) as unfinished:
                     writer = VideoWriter(unfinished, reader.fps)
                     for result in frames:
                         writer.write(PICTURES[self.args.type](result))

@@ -1,1 +1,1 @@
-"""Files, random streams, tables, processes and versions; nothing here depends on a model."""
+"""Files, random streams, tables, processes, clocks and versions; nothing here depends on a model."""

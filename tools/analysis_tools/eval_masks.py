@@ -64,7 +64,7 @@ from mmdiffdis.images.values import to_alpha
 from mmdiffdis.utils.environment import versions
 from mmdiffdis.utils.files import save_json
 from mmdiffdis.utils.parallel import process_pool
-from mmdiffdis.utils.tables import figures_as_text, latex, latex_text, markdown
+from mmdiffdis.utils.tables import format_scores, latex, latex_text, markdown
 
 LISTED = 20  # problems of a kind that are printed
 TREATMENTS = ('missing', 'extra', 'resize')  # options that say what to do about problems
@@ -476,7 +476,7 @@ def write_tables(results: dict[str, dict], settings: Settings, folder: Path) -> 
         for measure in settings.measures:
             figures = [each['metrics'][measure] for each in results.values()]
             decimals = 1 if measure == 'HCE' else 4
-            columns.append(figures_as_text(figures, decimals, measure in LOWER_IS_BETTER, bold))
+            columns.append(format_scores(figures, decimals, measure in LOWER_IS_BETTER, bold))
         return [list(line) for line in zip(*columns, strict=True)]
 
     text = f'{title}\n\n{markdown(header, cells("**{}**"))}\n'
