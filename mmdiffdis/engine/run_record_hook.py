@@ -79,9 +79,7 @@ class RunRecordHook(Hook):
         ]
         changed = sorted(lines[0] ^ lines[1])
         if changed:
-            runner.logger.warning(
-                f'the config differs from that of the checkpoint in {changed}'
-            )
+            runner.logger.warning(f'the config differs from that of the checkpoint in {changed}')
 
 
 def _protocols(runner: Runner) -> dict[str, dict]:

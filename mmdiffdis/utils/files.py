@@ -38,15 +38,17 @@ def record_settings(settings: dict, folder: Path) -> None:
         ValueError: If the folder holds results of other settings.
     """
     path = folder / 'settings.json'
-    if path.exists():
-        as_recorded = json.loads(json.dumps(settings, default=str))
-        if json.loads(path.read_text(encoding='utf-8')) != as_recorded:
-            raise ValueError(
-                f'{folder} holds results of other settings (see settings.json there); choose '
-                'another folder, or remove it'
-            )
-    else:
+    if not path.exists():
         save_json(settings, path)
+        return
+    recorded = json.loads(path.read_text(encoding='utf-8'))
+    settings = json.loads(json.dumps(settings, default=str))
+    changed = sorted(key for key in recorded | settings if recorded.get(key) != settings.get(key))
+    if changed:
+        raise ValueError(
+            f'{folder} holds results of other settings: {", ".join(changed)} changed (see '
+            'settings.json there); choose another folder, or remove it'
+        )
 
 
 def stem_of(path: str | Path) -> str:
