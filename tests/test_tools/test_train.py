@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from helpers import TRAIN, train, training_error
+from helpers import train, training_error
 from mmengine.config import Config
 
 TOY = """
