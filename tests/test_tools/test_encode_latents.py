@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import load_tool, tiny_config, training_config
-from helpers import train
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS, MODELS
 from safetensors.torch import load_file, save_file
+from test_train import train
 
 tool = load_tool('dataset_converters/encode_latents.py')
 
