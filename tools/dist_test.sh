@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Scores a checkpoint on several GPUs, or with several processes on a machine without:
+# Scores a checkpoint on several GPUs, or in several processes on a machine without GPUs:
 #   tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
 # On several machines, run it on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -euo pipefail

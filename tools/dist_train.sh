@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on several GPUs, or with several processes on a machine without:
+# Trains on several GPUs, or in several processes on a machine without GPUs:
 #   tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
 # On several machines, run it on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -euo pipefail

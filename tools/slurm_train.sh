@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains on a Slurm cluster:
 #   tools/slurm_train.sh PARTITION JOB_NAME CONFIG [WORK_DIR] [arguments of tools/train.py]
-# GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS in the environment say what to ask for.
+# The request is set by GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS in the environment.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then
@@ -21,7 +21,7 @@ GPUS=${GPUS:-4}
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
 TOOLS=$(dirname "$0")
 
-# SRUN_ARGS is a list of words.
+# SRUN_ARGS is split into words.
 # shellcheck disable=SC2086
 PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
 exec srun -p "$PARTITION" \

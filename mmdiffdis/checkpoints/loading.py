@@ -35,7 +35,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..utils.files import whole_or_nothing
+from ..utils.files import atomic_write
 
 TRUST_VARIABLE = 'MMDIFFDIS_TRUST_CHECKPOINT'
 SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
@@ -168,7 +168,7 @@ def save_weights(
         storages.add(storage)
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_or_nothing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.touch()
         permissions = unfinished.stat().st_mode
         save_file(tensors, unfinished, metadata)

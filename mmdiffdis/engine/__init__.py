@@ -1,9 +1,9 @@
-"""What hangs on MMEngine's training loop."""
+"""Hooks, optimizer wrapper, learning rate schedule and sharding for MMEngine's training loop."""
 
-from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .broadcast_buffers_hook import BroadcastBuffersHook
 from .compounding_decay_lr import CompoundingDecayLR
 from .finite_loss_hook import FiniteLossHook
+from .mixed_precision import BFloat16OptimWrapper
 from .panel_hook import DISPanelHook
 from .progress_bar_hook import ProgressBarHook
 from .random_streams_hook import RandomStreamsHook

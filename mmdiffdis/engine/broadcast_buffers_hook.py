@@ -1,4 +1,4 @@
-"""Makes the processes of a training validate the same model."""
+"""Hook that gives all processes the same buffers before validation."""
 
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
@@ -8,13 +8,13 @@ from mmseg.registry import HOOKS
 
 @HOOKS.register_module()
 class BroadcastBuffersHook(Hook):
-    """Before a validation, gives all processes the first one's buffers, which checkpoints hold too.
+    """Broadcasts the buffers of rank 0, which checkpoints hold, before each validation.
 
-    Running statistics of BatchNorm drift apart where each process has its own: without `sync_bn`,
-    and on CPUs, for which there is no synchronised BatchNorm.
+    Without `sync_bn`, and on CPUs, for which there is no synchronised BatchNorm, the running
+    statistics of BatchNorm differ from process to process.
     """
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Send and receive."""
+        """Broadcasts the buffers."""
         for buffer in runner.model.buffers():
             broadcast(buffer)

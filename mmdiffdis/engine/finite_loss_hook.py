@@ -1,4 +1,4 @@
-"""Stops a training that has gone wrong, and says where."""
+"""Hook that stops a training whose loss is not finite."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ class FiniteLossHook(Hook):
     """Stops the training at the first loss that is not finite, before a checkpoint is written.
 
     Raises:
-        FloatingPointError: with the losses, the iteration and the batch's files.
+        FloatingPointError: If a loss is not finite; names the losses, the iteration and the files
+            of the batch.
     """
 
     priority = 'VERY_HIGH'
@@ -21,15 +22,15 @@ class FiniteLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs=None
     ) -> None:
-        """Look at the loss."""
+        """Checks the losses."""
         losses = {name: float(value.detach()) for name, value in outputs.items() if 'loss' in name}
         if all(map(math.isfinite, losses.values())):
             return
         raise FloatingPointError(
             f'{", ".join(f"{name}={value:.4g}" for name, value in losses.items())} in iteration '
-            f'{runner.iter + 1}; its batch was {", ".join(_files(data_batch)) or "without files"}. '
-            'Look at these files (tools/analysis_tools/check_dataset.py), or lower the learning '
-            'rate; then --resume.'
+            f'{runner.iter + 1}, whose batch was {", ".join(_files(data_batch)) or "without files"}'
+            '; check these files (tools/analysis_tools/check_dataset.py), or lower the learning '
+            'rate, then --resume'
         )
 
 

@@ -1,4 +1,4 @@
-"""Launched processes: process groups with and without GPUs."""
+"""Process groups of launched trainings and tests, with and without GPUs."""
 
 import gc
 import os
@@ -11,22 +11,25 @@ from mmengine.device import get_device
 def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -> None:
     """Makes `config` run in the processes that `launcher` started, with or without GPUs.
 
-    MMEngine selects a CUDA device in every launched process. Where there is none, the process group
-    is made here, with gloo, the model is wrapped without devices, and `sync_bn` is left out.
+    MMEngine selects a CUDA device in every launched process. Without GPUs, this function makes the
+    process group with gloo, wraps the model without devices and removes `sync_bn`.
+
+    Args:
+        config: Config, changed in place.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        local_rank: Rank on this machine, if the environment does not have it.
 
     Raises:
-        ValueError: `launcher` is 'slurm' or 'mpi', and there is no GPU.
+        ValueError: If `launcher` is 'slurm' or 'mpi', and there is no GPU.
     """
     config.launcher = launcher
     os.environ.setdefault('LOCAL_RANK', str(local_rank or 0))
     if launcher == 'none' or get_device() != 'cpu':
         return
     if launcher != 'pytorch':
-        raise ValueError(
-            f'got --launcher {launcher}, but without a GPU only --launcher pytorch works.'
-        )
+        raise ValueError(f'--launcher {launcher} needs GPUs: expected pytorch without a GPU')
     torch.distributed.init_process_group('gloo')
-    config.pop('sync_bn', None)  # torch has it for GPUs only
+    config.pop('sync_bn', None)  # torch's synchronised BatchNorm runs on GPUs only
     wrapper = config.setdefault('model_wrapper_cfg', ConfigDict())
     wrapper.setdefault('type', 'MMDistributedDataParallel')
     wrapper.setdefault('find_unused_parameters', config.get('find_unused_parameters', False))
@@ -35,11 +38,11 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
 
 
 def leave_process_group() -> None:
-    """Ends what launched processes communicate by, when all is done and the model is not needed.
+    """Destroys the process group of a launched program, after the model has been released.
 
-    A thread of it that is left when the program ends may abort it (pytorch#190489). Not for a
-    process that failed: it would wait for others that wait for it.
+    A thread of the group that is left when the program ends may abort it (pytorch#190489). Not for
+    a process that failed: it would wait for others that wait for it.
     """
     if torch.distributed.is_initialized():
-        gc.collect()  # models of the past, which hold the group
+        gc.collect()  # released models, which hold the group
         torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Panels of validation and test images while mmengine's loops run."""
+"""Hook that saves panels of validation and test images."""
 
 import logging
 from collections.abc import Sequence
@@ -20,22 +20,25 @@ from ..structures import foreground_probability, image_stem
 
 @HOOKS.register_module()
 class DISPanelHook(Hook):
-    """Saves image | truth | mask | edge panels of some images of every validation and test.
+    """Saves panels (image, ground truth, mask, edge) of some images of every validation and test.
 
-    They go to ``<work_dir>/panels/<epoch_N, iter_N, val or test>/<stem>.jpg`` and, through the
+    They go to `<work_dir>/panels/<epoch_N, iter_N, val or test>/<stem>.jpg` and, through the
     runner's visualizer, to its backends (TensorBoard and others).
 
     Args:
-        num_images: how many panels each time.
-        interval: take every ``interval``-th image.
-        max_side: longer side of each part of a panel, in pixels.
+        num_images: Number of panels per validation or test.
+        interval: Every `interval`-th image is shown.
+        max_side: Longer side of each part of a panel, in pixels.
+
+    Raises:
+        ValueError: If `num_images` or `interval` is below 1.
     """
 
     def __init__(self, num_images: int = 8, interval: int = 1, max_side: int = 512) -> None:
         if num_images < 1 or interval < 1:
             raise ValueError(
-                f'`num_images` is {num_images} and `interval` {interval}, expected at least 1 '
-                'each. Leave the hook out to have no panels.'
+                f'num_images={num_images}, interval={interval}: expected at least 1 each; leave '
+                'the hook out to have no panels'
             )
         self.num_images = num_images
         self.interval = interval
@@ -44,15 +47,15 @@ class DISPanelHook(Hook):
         self._start()
 
     def before_train(self, runner: Runner) -> None:
-        """Remember that validations are part of a training."""
+        """Notes that validations are part of a training."""
         self._is_training = True
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Start counting images."""
+        """Restarts the count of images."""
         self._start()
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Start counting images."""
+        """Restarts the count of images."""
         self._start()
 
     def after_val_iter(
@@ -62,8 +65,8 @@ class DISPanelHook(Hook):
         data_batch: dict | None = None,
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
-        """Save the panels that are due; the folder is named after the training's progress."""
-        # outside of training, asking for runner.epoch or .iter would build the training set
+        """Saves the panels that are due, in a folder named after the progress of the training."""
+        # outside of a training, runner.epoch and .iter would build the training set
         if not self._is_training:
             self._save_panels(runner, outputs, 'val', 'val', step=0)
             return
@@ -78,7 +81,7 @@ class DISPanelHook(Hook):
         data_batch: dict | None = None,
         outputs: Sequence[SegDataSample] | None = None,
     ) -> None:
-        """Save the panels that are due."""
+        """Saves the panels that are due."""
         self._save_panels(runner, outputs, 'test', 'test', step=0)
 
     def _start(self) -> None:
@@ -93,24 +96,23 @@ class DISPanelHook(Hook):
             index, self._seen = self._seen, self._seen + 1
             if index % self.interval or index >= self.num_images * self.interval:
                 continue
-            picture = draw_sample(sample, self.max_side)
+            image = draw_sample(sample, self.max_side)
             stem = image_stem(sample) or f'image_{index}'
-            # two subsets may have the same stem
+            # two subsets may contain the same stem
             name = stem if stem not in self._names else f'{sample.get("subset", index)}_{stem}'
             self._names.add(name)
             path = Path(runner.work_dir) / 'panels' / folder / f'{name}.jpg'
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(path, quality=92)
-            runner.visualizer.add_image(f'{mode}_{name}', picture, step=step)
+            Image.fromarray(image).save(path, quality=92)
+            runner.visualizer.add_image(f'{mode}_{name}', image, step=step)
 
 
 def draw_sample(sample: SegDataSample, max_side: int = 512) -> np.ndarray:
-    """Panel (uint8 RGB) of a predicted sample; parts that it lacks are left out.
+    """Returns the panel of a predicted sample, uint8 [H', W', 3] RGB, of the parts that it has.
 
-    A picture that can no longer be read is left out with a warning: a training must not stop for
-    it.
+    An image that can no longer be read is left out with a warning, so that the training goes on.
     """
-    truth = sample.get('gt_alpha', sample.get('gt_sem_seg'))
+    ground_truth = sample.get('gt_alpha', sample.get('gt_sem_seg'))
     edge = sample.get('pred_edge_map')
     try:
         image = read_rgb(sample.get('img_path', ''))
@@ -119,7 +121,7 @@ def draw_sample(sample: SegDataSample, max_side: int = 512) -> np.ndarray:
         image = None
     return panel(
         image,
-        None if truth is None else truth.data[0].float().cpu().numpy(),
+        None if ground_truth is None else ground_truth.data[0].float().cpu().numpy(),
         foreground_probability(sample).cpu().numpy(),
         None if edge is None else edge.data[0].float().cpu().numpy(),
         max_side=max_side,

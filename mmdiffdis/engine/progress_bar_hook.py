@@ -1,4 +1,4 @@
-"""A progress bar for trainings that somebody watches."""
+"""Hook that shows a progress bar."""
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """Shows training iterations, the time left, the loss and, once known, a validation measure.
+    """Shows iterations, remaining time, loss and the last validation score of a training.
 
     Args:
-        measure: which validation figure to show.
+        measure: Name of the validation metric to show.
     """
 
     def __init__(self, measure: str = 'maxF'):
@@ -20,7 +20,7 @@ class ProgressBarHook(Hook):
         self.shown = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Open the bar, a resumed training's where it was left."""
+        """Opens the bar at the current iteration."""
         self.bar = tqdm(
             total=runner.max_iters,
             initial=runner.iter,
@@ -30,16 +30,16 @@ class ProgressBarHook(Hook):
         )
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
-        """One step more."""
+        """Advances the bar."""
         self.shown['loss'] = f'{float(outputs["loss"]):.3f}'
         self.bar.set_postfix(self.shown, refresh=False)
         self.bar.update()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Remember the score."""
+        """Stores the score for the next update of the bar."""
         if metrics and self.measure in metrics:
             self.shown[self.measure] = f'{metrics[self.measure]:.3f}'
 
     def after_train(self, runner: Runner) -> None:
-        """Close the bar."""
+        """Closes the bar."""
         self.bar.close()

@@ -1,4 +1,4 @@
-"""What a training was: kept beside its weights, and in them."""
+"""Hook that records the conditions of a training beside its checkpoints, and in them."""
 
 import hashlib
 import os
@@ -16,31 +16,30 @@ from ..utils.environment import versions
 from ..utils.files import save_json
 
 RECORD_NAME = 'run.json'
-# Of each file, at its beginning and its end: sizes and headers, and the last of what is in it.
-SAMPLED_BYTES = 4096
+SAMPLED_BYTES = 4096  # of a file's beginning (its header) and of its end, for the fingerprint
 
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Writes what a training's figures depend on to `run.json` in its work dir.
+    """Records seed, versions, config, git state and data fingerprints of a training.
 
-    The record holds the seed, the number of processes, the full config, versions, the state of the
-    code's git repository, the protocol of each metric and fingerprints of the data. Checkpoints
-    hold it as well, in `meta.run` (the config in `meta.cfg`). A resumed training warns if its data
-    or its config are not those of the checkpoint.
+    `run.json` in the work dir holds the seed, the number of processes, the full config, versions,
+    the state of the code's git repository, the protocol of each metric and fingerprints of the
+    data. Checkpoints hold the same in `meta.run` (the config in `meta.cfg`). A resumed training
+    warns if its data or its config differ from those of the checkpoint.
     """
 
     def __init__(self):
         self._resumed = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember the record of the training that goes on."""
+        """Stores the record of the training that is resumed."""
         if runner._resume:
             meta = checkpoint.get('meta', {})
             self._resumed = dict(meta.get('run', {}), config=meta.get('cfg'))
 
     def before_train(self, runner: Runner) -> None:
-        """Write the record."""
+        """Writes the record."""
         if not is_main_process():
             return
         self.record = dict(
@@ -60,7 +59,7 @@ class RunRecordHook(Hook):
         save_json({**self.record, 'config': config}, Path(runner.work_dir) / RECORD_NAME)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Put the record into the checkpoint."""
+        """Adds the record to the checkpoint."""
         if is_main_process():  # sharded trainings ask all processes
             checkpoint['meta']['run'] = self.record
 
@@ -70,8 +69,8 @@ class RunRecordHook(Hook):
             fingerprint_then = before.get('data', {}).get(part)
             if fingerprint_then and fingerprint_then != fingerprint_now:
                 runner.logger.warning(
-                    f'the {part} data are not those of the checkpoint: {fingerprint_now} instead '
-                    f'of {fingerprint_then}.'
+                    f'the {part} data differ from those of the checkpoint: {fingerprint_now} '
+                    f'instead of {fingerprint_then}'
                 )
         ignored = ('load_from', 'resume', 'launcher', 'work_dir')
         lines = [
@@ -80,9 +79,7 @@ class RunRecordHook(Hook):
         ]
         changed = sorted(lines[0] ^ lines[1])
         if changed:
-            runner.logger.warning(
-                f'the config is not that of the checkpoint; it differs in {changed}'
-            )
+            runner.logger.warning(f'the config differs from that of the checkpoint in {changed}')
 
 
 def _protocols(runner: Runner) -> dict[str, dict]:
@@ -95,9 +92,9 @@ def _protocols(runner: Runner) -> dict[str, dict]:
 
 
 def git_state(folder: Path) -> dict[str, str | list[str]] | None:
-    """'commit' and 'changed' (files with changes that are not committed) of a folder's repository.
+    """Returns 'commit' and 'changed' (files with uncommitted changes) of a folder's git repository.
 
-    None if it is in none, or there is no git.
+    None if it is in no repository, or git is not installed.
     """
 
     def git(*arguments: str) -> str:
@@ -112,14 +109,14 @@ def git_state(folder: Path) -> dict[str, str | list[str]] | None:
 
 
 def fingerprint(dataset: Dataset) -> dict[str, int | str] | None:
-    """Stands for the contents of a data set, wherever it lies.
+    """Returns a hash of the contents of a data set, independent of where it lies.
 
     Args:
-        dataset: one with `files()`, or one of MMEngine's wrappers around such.
+        dataset: Data set with a method `files()`, or one of MMEngine's wrappers around such sets.
 
     Returns:
-        'files': their number; 'hash': of their names, sizes and first and last 4 KiB, in hex.
-        None if the data set does not say its files.
+        'files', the number of files, and 'hash', a hexadecimal hash of their names, sizes and first
+        and last 4 KiB. None if the data set does not list its files.
     """
     files = list(_files(dataset))
     if not files:

@@ -1,4 +1,4 @@
-"""Where a model is divided when its weights are shared among GPUs."""
+"""FSDP wrapping policy: one unit per block of the U-Net and the VAE."""
 
 from diffusers.models.unets.unet_2d_blocks import (
     CrossAttnDownBlock2D,
@@ -23,14 +23,15 @@ BLOCKS = (
 
 @FUNCTIONS.register_module(name='mmdiffdis.wrap_blocks')
 def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """Whether FSDP makes `module` a unit: blocks of U-Net and VAE, and nothing smaller or larger.
+    """Returns whether FSDP makes `module` a unit: only blocks of the U-Net and the VAE.
 
-    A unit has its weights only while its `forward` runs. The backbone as a whole is called by other
-    methods (`encode`, `decode`), so what is of no block belongs to the outermost unit.
+    The weights of a unit are there only while its `forward` runs. The backbone as a whole is
+    called by other methods (`encode`, `decode`), so weights outside of blocks belong to the
+    outermost unit.
 
     Args:
-        module: a part of the model.
-        recurse: asks whether to look inside `module`: always.
-        nonwrapped_numel: numbers in `module` that belong to no unit yet; not used.
+        module: Part of the model.
+        recurse: Whether FSDP asks to look inside `module`, which is always granted.
+        nonwrapped_numel: Number of weights in `module` that belong to no unit yet; not used.
     """
     return recurse or isinstance(module, BLOCKS)

@@ -6,89 +6,115 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..checkpoints import CheckpointError
-from ..utils.files import whole_or_nothing
+from ..utils.files import atomic_write
 
 BACKEND = 'whole_files'
 
 
 class WholeFilesBackend(LocalBackend):
-    """MMEngine's files on a local disk, each written whole or not at all."""
+    """MMEngine's file backend for local disks, with atomic writing."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Writes a file, in the place of one that may be there.
+        """Writes a file atomically; an existing file is replaced.
 
         Raises:
-            CheckpointError: It could not be written; what was there is as it was.
+            CheckpointError: If it could not be written; an existing file is left as it was.
         """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with whole_or_nothing(path) as unfinished, unfinished.open('wb') as file:
+            with atomic_write(path) as temporary, temporary.open('wb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())  # or a power cut could leave the name without the contents
         except OSError as error:
             raise CheckpointError(
-                f'checkpoint {path} ({len(obj)} bytes) was not written: {error.strerror}. The ones '
-                'before it are whole: make room, or choose another --work-dir, and --resume.'
+                f'checkpoint {path} ({len(obj)} bytes) was not written: {error.strerror}; the ones '
+                'before it are whole: make room, or choose another --work-dir, and --resume'
             ) from error
 
 
 register_backend(BACKEND, WholeFilesBackend, force=True)
 
 
+class DeferredRemoval:
+    """A file backend whose `remove` only collects paths; everything else is the backend's.
+
+    `CheckpointHook` removes an obsolete checkpoint before it writes the next one. With this
+    backend, `WholeCheckpointHook` removes it after the next one has been written.
+
+    Args:
+        backend: File backend.
+    """
+
+    def __init__(self, backend: BaseStorageBackend) -> None:
+        self._backend = backend
+        self._obsolete: list[str] = []
+
+    def __getattr__(self, name: str):
+        return getattr(self._backend, name)
+
+    def remove(self, filepath: str) -> None:
+        """Collects a path for `remove_collected`."""
+        self._obsolete.append(filepath)
+
+    def remove_collected(self, keep: set[str | None]) -> None:
+        """Removes the collected files that are not in `keep`."""
+        for path in self._obsolete:
+            if path not in keep and self._backend.isfile(path):
+                self._backend.remove(path)
+        self._obsolete.clear()
+
+
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
     """MMEngine's `CheckpointHook`, for trainings that may be killed at any moment.
 
-    A checkpoint is written whole or not at all; what it makes obsolete is removed after that, not
-    before; weights that are not finite are not written. There must be room for one checkpoint more
-    than are kept.
+    A checkpoint is written atomically, obsolete ones are removed after that, and weights that are
+    not finite are not written. The disk must have room for one checkpoint more than are kept.
 
     Args:
-        kwargs: of `CheckpointHook`; `backend_args` for another place than a local disk.
+        kwargs: Arguments of `CheckpointHook`; `backend_args` for another place than a local disk.
 
     Raises:
-        CheckpointError: A checkpoint could not be written, or its weights are not finite.
+        CheckpointError: If a checkpoint could not be written, or its weights are not finite.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**{'backend_args': dict(backend=BACKEND), **kwargs})
-        self._obsolete: list[str] = []
         self._position: dict[str, int] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Remove what a killed process had begun to write."""
+        """Removes what a killed process had begun to write, and defers further removals."""
         super().before_train(runner)
-        # The methods of `CheckpointHook` remove the old before they write the new.
-        self._remove, self.file_backend.remove = self.file_backend.remove, self._obsolete.append
         if is_main_process() and isinstance(self.file_backend, WholeFilesBackend):
             for path in Path(self.out_dir).glob('.*.pth'):
                 if re.match(r'\.\d+\.', path.name):
                     path.unlink()
+        self.file_backend = DeferredRemoval(self.file_backend)
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         length = self.interval * (len(runner.train_dataloader) if self.by_epoch else 1)
         if length % counts:
             runner.logger.warning(
-                f'A checkpoint every {length} iterations holds no gradients, but they are '
-                f'accumulated over {counts}: to resume exactly, make one a multiple of the other.'
+                f'checkpoints every {length} iterations hold no gradients, but gradients are '
+                f'accumulated over {counts}: to resume exactly, make one a multiple of the other'
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse weights that are not finite; write down where the training stands."""
+        """Refuses weights that are not finite, and corrects the position in the training."""
         checkpoint.get('meta', {}).update(self._position)
         for name, value in checkpoint.get('state_dict', {}).items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise CheckpointError(
                     f'{name} is not finite after iteration {runner.iter + 1}: no checkpoint is '
-                    'written. Resume from the one before with a lower learning rate, '
-                    'optim_wrapper.clip_grad, or without --amp.'
+                    'written; resume from the one before with a lower learning rate, '
+                    'optim_wrapper.clip_grad, or without --amp'
                 )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
@@ -104,8 +130,6 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _remove_obsolete(self) -> None:
         best = getattr(self, 'best_ckpt_path_dict', {}).values()
-        kept = {self.last_ckpt, getattr(self, 'best_ckpt_path', None), *best}
-        for path in self._obsolete:
-            if path not in kept and self.file_backend.isfile(path):
-                self._remove(path)
-        self._obsolete.clear()
+        self.file_backend.remove_collected(
+            keep={self.last_ckpt, getattr(self, 'best_ckpt_path', None), *best}
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..datasets.pairing import image_files, what_is_there
+from ..datasets.pairing import image_files, list_subfolders
 from ..images.reading import read_image, read_size
 from ..images.values import to_alpha
 from ..utils.files import whole_or_nothing
@@ -105,7 +105,7 @@ def pair_masks(predictions: Path, gt: Path) -> tuple[list[MaskPair], dict[str, l
     masks, duplicate_masks = files_by_stem(predictions)
     for option, folder, files in (('--gt', gt, gt_files), ('--pred', predictions, masks)):
         if not files:
-            raise ValueError(f'no image file in {option} {folder}{what_is_there(folder)}')
+            raise ValueError(f'no image file in {option} {folder}{list_subfolders(folder)}')
     pairs = [MaskPair(stem, masks.get(stem), path) for stem, path in gt_files.items()]
     problems = {
         'duplicate': duplicate_gt + duplicate_masks,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..images.panels import row
+from ..images.panels import row, stack_rows
 from ..images.reading import read_rgb
 from ..utils.environment import versions
 from ..utils.files import save_json
@@ -156,12 +156,7 @@ def save_worst(
         rows.append(row(parts, max_side=320))
     if not rows:
         return
-    width = max(strip.shape[1] for strip in rows)
-    padded = [
-        np.pad(strip, ((0, 8), (0, width - strip.shape[1]), (0, 0)), constant_values=255)
-        for strip in rows
-    ]
-    Image.fromarray(np.vstack(padded)).save(store.folder / 'worst.jpg', quality=92)
+    Image.fromarray(stack_rows(rows, gap=8)).save(store.folder / 'worst.jpg', quality=92)
 
 
 def write_report(

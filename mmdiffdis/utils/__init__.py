@@ -1,1 +1,1 @@
-"""Files, random streams, tables, processes and versions; nothing here depends on a model."""
+"""Files, random streams, tables, processes, timing and versions, independent of models."""

@@ -5,7 +5,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ..version import __version__
 
-# What figures may depend on.
 PACKAGES = (
     'torch',
     'mmengine',
@@ -19,11 +18,11 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, this package and those that figures may depend on."""
+    """Returns the versions of Python, of this package and of the installed `PACKAGES`."""
     found = {'python': platform.python_version(), 'mmdiffdis': __version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            continue  # there is mmcv or mmcv-lite
+            continue  # only one of mmcv and mmcv-lite is installed
     return found

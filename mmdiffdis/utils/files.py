@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing, settings beside results, and stems of file names."""
 
 import json
 import os
@@ -9,25 +9,46 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_or_nothing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; what is there takes its place when the block succeeds.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yields a temporary path that replaces `path` when the block succeeds.
 
-    It has the suffix of `path`, from which many writers take the format; its name is hidden.
+    If the block fails, `path` is left as it was. The temporary file is hidden, lies in the same
+    folder and has the same suffix, from which many writers take the format.
     """
-    unfinished = path.with_name(f'.{os.getpid()}.{path.name}')
+    temporary = path.with_name(f'.{os.getpid()}.{path.name}')
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def save_json(content: dict, path: Path) -> None:
-    """Writes `content` to `path`, whole or not at all."""
+    """Writes `content` to `path` atomically; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, default=str) + '\n'
-    with whole_or_nothing(path) as unfinished:
-        unfinished.write_text(text, encoding='utf-8')
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')
+
+
+def record_settings(settings: dict, folder: Path) -> None:
+    """Writes `settings` to `folder`/settings.json, or checks that they are those recorded there.
+
+    Raises:
+        ValueError: If the folder holds results of other settings.
+    """
+    path = folder / 'settings.json'
+    if not path.exists():
+        save_json(settings, path)
+        return
+    recorded = json.loads(path.read_text(encoding='utf-8'))
+    settings = json.loads(json.dumps(settings, default=str))
+    changed = sorted(key for key in recorded | settings if recorded.get(key) != settings.get(key))
+    if changed:
+        raise ValueError(
+            f'{folder} holds results of other settings: {", ".join(changed)} changed (see '
+            'settings.json there); choose another folder, or remove it'
+        )
 
 
 def stem_of(path: str | Path) -> str:

@@ -11,35 +11,30 @@ from typing import TypeVar
 
 import cv2
 
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of processes, with one thread of OpenCV each, that end with this one.
+    """Returns a pool of processes that use one OpenCV thread each and end with this process.
 
-    OpenCV has one thread here, too, from then on: others would not survive a fork, and the
-    processes would wait for them.
+    This process is limited to one OpenCV thread, too: OpenCV's other threads do not survive a fork,
+    and the workers would wait for them forever.
     """
     cv2.setNumThreads(1)
     return ProcessPoolExecutor(workers, initializer=_start_worker)
 
 
 def _start_worker() -> None:
-    """Python leaves a pool's processes waiting for ever when their parent is killed.
+    """Prepares a worker: one OpenCV thread, no Ctrl-C, and an end when the parent is killed."""
+    cv2.setNumThreads(1)  # in a process that was not forked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
 
-    And Ctrl-C reaches them, too, while it is for the parent to say what follows.
-    """
-    cv2.setNumThreads(1)  # of a process that was not forked
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def end_with_parent() -> None:
+    def end_with_parent() -> None:  # Python leaves the workers of a killed parent waiting
         multiprocessing.parent_process().join()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-Item = TypeVar('Item')
-
-Result = TypeVar('Result')
 
 
 def map_ahead(
@@ -50,21 +45,21 @@ def map_ahead(
     budget: int,
     workers: int = 2,
 ) -> Iterator[tuple[Item, 'Future[Result]']]:
-    """Each item, in order, with the future of its result; `ahead` further ones are under way.
+    """Yields each item, in order, with the future of its result; prefetches `ahead` further items.
 
-    Items are asked for as they are needed, in the caller's thread: an endless generator is fine,
-    and no more than `ahead` + 1 results are held, nor more than the budget allows.
+    Items are taken in the caller's thread when they are needed, so that `items` may be endless. At
+    most `ahead` + 1 results are held, and only as many as the budget allows.
 
     Args:
-        function: what is done to each item, in a thread.
-        items: what it is done to.
-        ahead: how many items may be under way beside the one that was given out.
-        size: what an item takes of the budget.
-        budget: total size of the items under way; one that is larger goes alone.
-        workers: number of threads.
+        function: Function of an item, called in a thread.
+        items: Items to process.
+        ahead: Number of items in progress besides the one that was yielded last.
+        size: Returns the size of an item.
+        budget: Maximum total size of the items in progress; a larger item is processed alone.
+        workers: Number of threads.
     """
     waiting: deque[tuple[Item, Future]] = deque()
-    sizes: deque[int] = deque()  # of those waiting
+    sizes: deque[int] = deque()  # of the waiting items
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:

@@ -1,12 +1,12 @@
-"""Tables of figures, for reports."""
+"""Tables of scores in Markdown and LaTeX."""
 
 from collections.abc import Iterable, Sequence
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence]) -> str:
-    """A Markdown table; columns after the first two, figures as a rule, are aligned to the right.
+    """Returns a Markdown table; the first two columns are left-aligned, the others right-aligned.
 
-    What would end a cell is escaped.
+    Vertical bars in cells are escaped.
 
     Example:
         >>> print(markdown(['model', 'MAE'], [['a', 0.1]]))
@@ -22,26 +22,35 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     return '\n'.join([f'| {" | ".join(header)} |', *lines])
 
 
-def figures_as_text(figures: Sequence[float], decimals: int, lower: bool, bold: str) -> list[str]:
-    """One column's figures, the best of several in bold; what is printed alike shares it.
+def format_scores(
+    scores: Sequence[float], decimals: int, lower_is_better: bool, bold: str
+) -> list[str]:
+    """Returns the scores of a column as text, with the best of several in bold.
+
+    All scores that round to the best one are bold.
 
     Args:
-        figures: of the column's rows.
-        decimals: how many to print.
-        lower: whether less is better.
-        bold: format of the best, e.g. ``'**{}**'``.
+        scores: Scores of the rows.
+        decimals: Number of decimals.
+        lower_is_better: Whether the lowest score is the best.
+        bold: Format of the best, e.g. `'**{}**'`.
 
     Example:
-        >>> figures_as_text([0.104, 0.2, 0.1], 2, lower=True, bold='**{}**')
+        >>> format_scores([0.104, 0.2, 0.1], 2, lower_is_better=True, bold='**{}**')
         ['**0.10**', '0.20', '**0.10**']
     """
-    texts = [f'{figure:.{decimals}f}' for figure in figures]
-    best = (min if lower else max)(texts, key=float)
+    texts = [f'{score:.{decimals}f}' for score in scores]
+    best = (min if lower_is_better else max)(texts, key=float)
     return [bold.format(text) if text == best and len(texts) > 1 else text for text in texts]
 
 
 def latex(header: Sequence[str], rows: Iterable[Sequence]) -> str:
-    """A LaTeX ``tabular`` with the rules of the booktabs package; cells are LaTeX already."""
+    """Returns a LaTeX `tabular` with the rules of the booktabs package.
+
+    Args:
+        header: Titles of the columns, in LaTeX.
+        rows: Cells, in LaTeX; see `latex_text`.
+    """
     lines = [' & '.join(map(str, cells)) + r' \\' for cells in (header, *rows)]
     return '\n'.join(
         [
@@ -57,7 +66,12 @@ def latex(header: Sequence[str], rows: Iterable[Sequence]) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Plain text as LaTeX."""
+    r"""Returns plain text escaped for LaTeX.
+
+    Example:
+        >>> print(latex_text('50% of a_b'))
+        50\% of a\_b
+    """
     special = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}'}
     special |= {character: f'\\{character}' for character in '&%$#_{}'}
     return ''.join(special.get(character, character) for character in text)

@@ -265,9 +265,7 @@ def test_broken_images_are_reported_and_the_others_are_predicted(
     assert 'cannot read' in str(reports[0][1]) and 'float64' in str(reports[1][1])
 
 
-def test_failing_image_of_a_batch_does_not_affect_the_others(
-    two_channels, images, monkeypatch
-):
+def test_failing_image_of_a_batch_does_not_affect_the_others(two_channels, images, monkeypatch):
     inferencer = DISInferencer(*two_channels, device='cpu')
     step = inferencer.model.test_step
 
@@ -306,9 +304,7 @@ def test_images_that_cannot_be_stacked_are_predicted_singly(two_channels, images
         ('bfloat16', 'bfloat16', 16),
     ],
 )
-def test_half_precision_is_near_float32(
-    diffusion, images, precision, encoder_precision, levels
-):
+def test_half_precision_is_near_float32(diffusion, images, precision, encoder_precision, levels):
     exact = DISInferencer(*diffusion, device='cpu')
     half = DISInferencer(
         *diffusion, device='cpu', precision=precision, encoder_precision=encoder_precision

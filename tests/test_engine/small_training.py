@@ -1,4 +1,4 @@
-"""A tiny DiffDIS to train in a second, in this process or in several, and what its steps were."""
+"""Trainings of a tiny DiffDIS that take a second, in one process or several, with records."""
 
 import os
 import random
@@ -32,7 +32,7 @@ AUGMENT = [
     dict(type='DISRandomRotate'),
     dict(type='DISColorJitter'),
 ]
-# A level less than the golden numbers' in each block would not be the model; narrower it may be.
+# As many levels as the model of the golden numbers, but narrower ones.
 MODEL = tiny_config(
     vae=dict(block_out_channels=(8, 8, 8, 8), norm_num_groups=2),
     backbone=dict(
@@ -45,13 +45,13 @@ MODEL = tiny_config(
 
 
 def small_config(folder: Path, by_epoch: bool = False, workers: int = 0, **changes) -> Config:
-    """Eight steps of two of the five pictures in `folder`/set, a checkpoint every two steps.
+    """Returns a config of eight steps with batches of two images, a checkpoint every two steps.
 
     Args:
-        folder: of the set, `folder`/set/DIS-TR, and of the work dir, `folder`/run.
-        by_epoch: train in three epochs of two steps instead, a checkpoint after each.
-        workers: of the training's loader.
-        changes: merged into the config, by their dotted keys.
+        folder: Folder with the five images, `folder`/set/DIS-TR, and the work dir, `folder`/run.
+        by_epoch: Whether to train in three epochs of two steps, with a checkpoint after each.
+        workers: Workers of the training's loader.
+        changes: Changes of the config, by their dotted keys.
     """
     data = dict(type='DIS5KDataset', data_root=str(folder / 'set'), subset='DIS-TR')
     loop = dict(type='IterBasedTrainLoop', max_iters=8, val_begin=100)
@@ -66,7 +66,7 @@ def small_config(folder: Path, by_epoch: bool = False, workers: int = 0, **chang
             train_dataloader=dict(
                 batch_size=2,
                 num_workers=workers,
-                drop_last=True,  # a batch of one picture has no statistics of its own
+                drop_last=True,  # a batch of one image has no statistics
                 persistent_workers=workers > 0,
                 sampler=dict(type='SeededSampler', endless=not by_epoch),
                 dataset=dict(**data, pipeline=[*LOAD, *AUGMENT, *FINISH]),
@@ -112,9 +112,9 @@ def small_config(folder: Path, by_epoch: bool = False, workers: int = 0, **chang
 
 
 def build_runner(config: Config) -> Runner:
-    """A runner beside others in one process."""
+    """Builds a runner beside others in one process."""
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, SegLocalVisualizer):
-        manager._instance_dict.clear()  # found by name: the time in seconds, or a fixed one
+        manager._instance_dict.clear()  # instances are named after the time in seconds
     return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
 
 
@@ -129,7 +129,7 @@ class SameNoise:
 
 @OPTIM_WRAPPERS.register_module(force=True)
 class RecordingOptimWrapper(OptimWrapper):
-    """Keeps the gradients of each step."""
+    """Records the gradients of each step."""
 
     def step(self, **kwargs) -> None:
         grads = [
@@ -141,20 +141,20 @@ class RecordingOptimWrapper(OptimWrapper):
 
 @HOOKS.register_module(force=True)
 class RecordHook(Hook):
-    """Keeps losses, pictures and a number of each generator, of every step.
+    """Records losses, images and a number of each generator in every step.
 
-    BatchNorm keeps its statistics: there is none on CPUs whose statistics are of the global batch.
+    BatchNorm is frozen, because CPUs have no BatchNorm with the statistics of the global batch.
     """
 
     def __init__(self):
-        self.losses, self.pictures, self.numbers = [], [], []
+        self.losses, self.images, self.numbers = [], [], []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         for module in runner.model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
         samples = zip(data_batch['data_samples'], data_batch['inputs'], strict=True)
-        self.pictures.append([(sample.stem, image.clone()) for sample, image in samples])
+        self.images.append([(sample.stem, image.clone()) for sample, image in samples])
         self.numbers.append((random.random(), np.random.rand(), float(torch.rand(()))))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -162,7 +162,7 @@ class RecordHook(Hook):
 
 
 def record_training(config: Config) -> dict:
-    """What happens in a training of which each step is recorded, after one validation."""
+    """Returns the record of a training with `RecordHook`, and the metrics before it."""
     runner = build_runner(config)
     metrics = runner.val()
     runner.train()
@@ -171,7 +171,7 @@ def record_training(config: Config) -> dict:
 
 
 def record_in_process(rank: int, processes: int, port: int, folder: Path, config: Config) -> None:
-    """One of several processes: saves its record, what its CutMix mixes and what it validates."""
+    """Trains in one of several processes; saves its record, mixed values and validated buffers."""
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(rank),
@@ -180,7 +180,7 @@ def record_in_process(rank: int, processes: int, port: int, folder: Path, config
         MASTER_ADDR='127.0.0.1',
         MASTER_PORT=str(port),
     )
-    os.chdir(folder)  # where MMEngine collects results
+    os.chdir(folder)  # where MMEngine gathers results
     set_launcher(config, 'pytorch')
     record = record_training(config)
     batch = [torch.full((3, 8, 8), 10 * rank + i, dtype=torch.uint8) for i in range(4)]

@@ -1,4 +1,4 @@
-"""The compounding decay, against the loop that defines it."""
+"""The compounding decay, compared with the loop that defines it."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_rate_follows_the_released_loop():
     assert expected[0] == pytest.approx(3e-5 * 0.95 ** (30 + 2 * 30))
 
 
-def test_resumed_schedule_goes_on_where_it_was():
+def test_resumed_schedule_continues():
     sgd = optimizer(1.0)
     schedule = CompoundingDecayLR(sgd, gamma=0.5, step_size=2)
     for _ in range(4):
@@ -36,13 +36,13 @@ def test_resumed_schedule_goes_on_where_it_was():
     again = CompoundingDecayLR(again_sgd, gamma=0.5, step_size=2)
     again.load_state_dict(schedule.state_dict())
     again_sgd.load_state_dict(sgd.state_dict())
-    for each in (schedule, again):
-        each.optimizer.step()
-        each.step()
+    for resumable in (schedule, again):
+        resumable.optimizer.step()
+        resumable.step()
     assert again_sgd.param_groups[0]['lr'] == sgd.param_groups[0]['lr'] == 0.5**4
 
 
 @pytest.mark.parametrize('settings', [dict(gamma=0, step_size=3), dict(gamma=0.9, step_size=0)])
-def test_error_says_what_is_possible(settings):
+def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match='expected 0 < gamma <= 1 and at least one epoch'):
         CompoundingDecayLR(optimizer(1.0), **settings)

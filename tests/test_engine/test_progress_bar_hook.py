@@ -1,4 +1,4 @@
-"""The bar counts steps and shows the loss and the score."""
+"""The progress bar: steps, loss and score."""
 
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ def test_bar_shows_steps_loss_and_score(capsys):
     assert '4/4' in last and 'loss=0.750' in last and 'maxF=0.500' in last
 
 
-def test_a_validation_without_the_measure_changes_nothing(capsys):
+def test_validation_without_the_metric_changes_nothing(capsys):
     hook = ProgressBarHook(measure='S')
     hook.before_train(SimpleNamespace(max_iters=1, iter=0))
     hook.after_val_epoch(None, dict(maxF=0.5))

@@ -1,4 +1,4 @@
-"""The record of a training: beside its weights, in them, and compared when it goes on."""
+"""The record of a training: in its work dir, in its checkpoints, and compared on resuming."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ def folder(tmp_path, write_set) -> Path:
     return tmp_path
 
 
-def test_record_is_beside_the_weights_and_in_them(folder):
+def test_record_is_in_the_work_dir_and_in_the_checkpoints(folder):
     build_runner(small_config(folder, **{'train_cfg.max_iters': 2})).train()
     record = json.loads((folder / 'run' / 'run.json').read_text())
     assert record['seed'] == 0 and record['processes'] == 1
@@ -35,7 +35,7 @@ def test_record_is_beside_the_weights_and_in_them(folder):
     assert meta['cfg'] == record.pop('config') and meta['run'] == record
 
 
-def test_resumed_training_warns_of_other_data_and_settings(folder):
+def test_resumed_training_warns_of_changed_data_and_config(folder):
     build_runner(small_config(folder, **{'train_cfg.max_iters': 2})).train()
     (log,) = folder.glob('run/*/*.log')
     assert 'of the checkpoint' not in log.read_text()
@@ -47,39 +47,39 @@ def test_resumed_training_warns_of_other_data_and_settings(folder):
     config.experiment_name = 'again'
     build_runner(config).train()
     (log,) = folder.glob('run/*/*.log')
-    assert 'the train data are not those of the checkpoint' in log.read_text()
-    assert 'the config is not that of the checkpoint; it differs in' in log.read_text()
+    assert 'the train data differ from those of the checkpoint' in log.read_text()
+    assert 'the config differs from that of the checkpoint in' in log.read_text()
     assert json.loads((folder / 'run' / 'run.json').read_text())['resumed_at_iteration'] == 2
 
 
-def test_fingerprint_is_of_the_contents(folder, tmp_path_factory, write_set):
-    def of(root: Path, subset: str = 'DIS-TR') -> dict:
-        return fingerprint(DIS5KDataset(str(root / 'set'), subset))
+def test_fingerprint_depends_on_the_contents_alone(folder, tmp_path_factory, write_set):
+    def fingerprint_in(root: Path) -> dict:
+        return fingerprint(DIS5KDataset(str(root / 'set'), 'DIS-TR'))
 
     elsewhere = tmp_path_factory.mktemp('elsewhere')
     write_set(elsewhere / 'set', 'DIS-TR', stems=STEMS)
-    first = of(folder)
-    assert of(elsewhere) == first and len(first['hash']) == 32
+    first = fingerprint_in(folder)
+    assert fingerprint_in(elsewhere) == first and len(first['hash']) == 32
     path = elsewhere / 'set' / 'DIS-TR' / 'im' / 'c.jpg'
     contents = bytearray(path.read_bytes())
-    contents[-3] ^= 1  # as many bytes, another picture
+    contents[-3] ^= 1  # the size stays the same
     path.write_bytes(contents)
-    assert of(elsewhere)['hash'] != first['hash']
+    assert fingerprint_in(elsewhere)['hash'] != first['hash']
     for part in ('im/e.jpg', 'gt/e.png'):
         (folder / 'set' / 'DIS-TR' / part).unlink()
-    assert of(folder)['files'] == 8
+    assert fingerprint_in(folder)['files'] == 8
 
 
-def test_fingerprint_of_wrapped_and_of_other_data(folder):
-    one = DIS5KDataset(str(folder / 'set'), 'DIS-TR')
-    assert fingerprint(ConcatDataset([one, one]))['files'] == 20
+def test_fingerprint_of_wrapped_and_other_data_sets(folder):
+    dataset = DIS5KDataset(str(folder / 'set'), 'DIS-TR')
+    assert fingerprint(ConcatDataset([dataset, dataset]))['files'] == 20
     latents = dict(image_0=torch.zeros(2, 4, 1, 1), mask=torch.zeros(2, 4, 1, 1))
     save_file(latents, folder / 'latents.safetensors')
     assert fingerprint(LatentDataset(str(folder / 'latents.safetensors')))['files'] == 1
     assert fingerprint(torch.utils.data.TensorDataset(torch.zeros(2))) is None
 
 
-def test_state_of_the_repository(tmp_path):
+def test_git_state_names_commit_and_changed_files(tmp_path):
     assert git_state(tmp_path) is None
 
     def git(*arguments):

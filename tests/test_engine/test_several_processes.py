@@ -6,10 +6,12 @@ import pytest
 import torch
 from small_training import STEMS, record_in_process, record_training, small_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def records(tmp_path_factory, request):
-    """Of one process with batches of four, and of two with batches of two."""
+    """Records of one process with batches of four, and of two processes with batches of two."""
     folder = tmp_path_factory.mktemp('processes')
     request.getfixturevalue('write_set')(folder / 'set', 'DIS-TR', stems=STEMS)
 
@@ -51,22 +53,20 @@ def test_gradients_are_those_of_one_process(records):
     assert torch.linalg.vector_norm(two[0] - one) < 1e-6 * torch.linalg.vector_norm(one)
 
 
-def test_pictures_are_those_of_one_process(records):
-    """Their order and their augmentations, whatever the number of processes and of workers."""
-    one, *two = (record['pictures'] for record in records)
+def test_images_are_those_of_one_process(records):
+    """Order and augmentations do not depend on the number of processes and workers."""
+    one, *two = (record['images'] for record in records)
     for whole, first, second in zip(one, *two, strict=True):
         shared = [first[0], second[0], first[1], second[1]]
-        for (stem, picture), (expected_stem, expected) in zip(shared, whole, strict=True):
-            assert stem == expected_stem and torch.equal(picture, expected)
+        for (stem, image), (expected_stem, expected) in zip(shared, whole, strict=True):
+            assert stem == expected_stem and torch.equal(image, expected)
     stems = [stem for batch in one for stem, _ in batch]
     assert sorted(stems[:5]) == sorted(stems[5:10]) == [*STEMS]
 
 
-def test_pictures_are_augmented_anew_each_time(records):
-    pictures = [
-        picture for batch in records[0]['pictures'] for stem, picture in batch if stem == 'a'
-    ]
-    assert len(pictures) > 1 and not torch.equal(*pictures[:2])
+def test_images_are_augmented_differently_each_time(records):
+    images = [image for batch in records[0]['images'] for stem, image in batch if stem == 'a']
+    assert len(images) > 1 and not torch.equal(*images[:2])
 
 
 def test_random_numbers_differ_by_process_and_repeat_by_seed(records):
@@ -76,7 +76,7 @@ def test_random_numbers_differ_by_process_and_repeat_by_seed(records):
 
 
 def test_validation_of_an_uneven_set_is_that_of_one_process(records):
-    """Five pictures: one is scored twice, in both processes, and must count once."""
+    """One of the five images is scored by both processes, and must count once."""
     one, *two = (record['metrics'] for record in records)
     assert one == two[0] == two[1]
     assert 0 < one['maxF'] < 1

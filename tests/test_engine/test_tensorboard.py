@@ -1,4 +1,4 @@
-"""Scalars and panels in TensorBoard's files, through a config that inherits the fragment."""
+"""Scalars and panels in TensorBoard's files, with a config that inherits `tensorboard.py`."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip('tensorboard')
 
 
+@pytest.mark.slow
 def test_scalars_and_panels_are_in_tensorboard(tmp_path, write_set):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -1,6 +1,7 @@
-"""The demo, at its smallest."""
+"""tools/demo.py at its smallest, and its methods without training."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -12,8 +13,8 @@ from PIL import Image
 from tools import demo
 
 
-def picture(dark_object: bool) -> np.ndarray:
-    """A square in the centre of a plain picture, uint8 [64, 96, 3]."""
+def draw_square(dark_object: bool) -> np.ndarray:
+    """Returns a square in the centre of a plain image, uint8 [64, 96, 3]."""
     image = np.full((64, 96, 3), 220 if dark_object else 30, np.uint8)
     image[20:44, 34:62] = 40 if dark_object else 230
     return image
@@ -21,19 +22,24 @@ def picture(dark_object: bool) -> np.ndarray:
 
 @pytest.mark.parametrize('method', [demo.otsu, demo.grabcut])
 @pytest.mark.parametrize('dark_object', [True, False])
-def test_trivial_methods_find_a_plain_object(method, dark_object):
-    mask = method(picture(dark_object), share=0.1)
-    truth = np.zeros((64, 96))
-    truth[20:44, 34:62] = 1
-    assert np.abs(mask - truth).mean() < 0.02
+def test_methods_without_training_find_a_plain_object(method, dark_object):
+    mask = method(draw_square(dark_object), share=0.1)
+    ground_truth = np.zeros((64, 96))
+    ground_truth[20:44, 34:62] = 1
+    assert np.abs(mask - ground_truth).mean() < 0.02
 
 
-def test_the_constant_is_the_share_of_foreground():
-    assert np.array_equal(demo.constant(picture(True), 0.3), np.full((64, 96), 0.3))
+def test_constant_is_the_share_of_foreground():
+    assert np.array_equal(demo.constant(draw_square(True), 0.3), np.full((64, 96), 0.3))
 
 
+def test_photographs_are_found_from_the_current_folder():
+    assert demo.parse_args(['--photos', 'a.png']).photos == [os.path.abspath('a.png')]
+
+
+@pytest.mark.slow
 def test_whole_demo_writes_what_it_announces(tmp_path):
-    Image.fromarray(picture(True)).save(tmp_path / 'my photo.png')
+    Image.fromarray(draw_square(True)).save(tmp_path / 'my photo.png')
     arguments = ['--num-train', '20', '--num-val', '2', '--iters', '2']
     result = subprocess.run(
         [sys.executable, 'tools/demo.py', '--out', tmp_path / 'out', *arguments]
@@ -44,13 +50,13 @@ def test_whole_demo_writes_what_it_announces(tmp_path):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert 'training' in result.stderr and '2/2' in result.stderr  # the bar
-    figures = json.loads((tmp_path / 'out' / 'metrics' / 'all.json').read_text())
+    table = json.loads((tmp_path / 'out' / 'metrics' / 'all.json').read_text())
     names = ['constant', "Otsu's threshold", 'GrabCut from the centre']
-    assert list(figures) == [*names, 'DiffDIS tiny, 2 steps', 'DiffDIS tiny, as shipped']
-    for name, row in figures.items():
-        assert list(row) == ['maxF', 'wF', 'E', 'S', 'MAE'] and name in result.stdout
+    assert list(table) == [*names, 'DiffDIS tiny, 2 steps', 'DiffDIS tiny, as shipped']
+    for name, scores in table.items():
+        assert list(scores) == ['maxF', 'wF', 'E', 'S', 'MAE'] and name in result.stdout
     with Image.open(tmp_path / 'out' / 'masks' / 'my photo.png') as mask:
         assert mask.size == (96, 64) and mask.mode == 'L'
-    announced = result.stdout.split('drawn images')[1]
+    announced = result.stdout.split('synthetic images')[1]
     for name in ('training.png', 'contact_sheet.jpg', 'all.json', 'panels'):
         assert name in announced

@@ -1,4 +1,4 @@
-"""The fine-tuning config, from the shipped weights to a picture known by heart."""
+"""The fine-tuning config overfits a single image, starting from the shipped weights."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import cv2
+import pytest
 import torch
 from conftest import ROOT
 
@@ -14,8 +15,9 @@ from mmdiffdis.synthetic import draw_sample
 CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_finetune_1xb8-400_own-384x384.py'
 
 
-def test_one_picture_is_learnt_by_heart(tmp_path):
-    """Losses of training and validation fall, the mask becomes the truth, the best is kept."""
+@pytest.mark.slow
+def test_single_image_is_overfitted(tmp_path):
+    """Losses fall, the mask approaches the ground truth, and the best checkpoint is kept."""
     for folder in ('im', 'gt'):
         (tmp_path / 'photos' / folder).mkdir(parents=True)
     sample = draw_sample(0, 'DIS-TR', 3, 128, 128)

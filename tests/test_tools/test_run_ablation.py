@@ -19,7 +19,7 @@ def option(command: list[str], name: str) -> str:
 
 
 class Tools:
-    """Stands in for tools/train.py and tools/test.py; keeps what they were called with."""
+    """Replaces tools/train.py and tools/test.py, and records their command lines."""
 
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
@@ -65,7 +65,7 @@ def configs(tmp_path) -> list[str]:
     return [str(path) for path in paths]
 
 
-def test_each_config_is_trained_and_scored_once_a_seed(tools, configs, tmp_path):
+def test_each_config_is_trained_and_scored_once_per_seed(tools, configs, tmp_path):
     work_dir = tmp_path / 'work'
     arguments = ['--work-dir', str(work_dir), '--seeds', '0', '2', '--cfg-options', 'model.a=3']
     assert tool.main([*configs, *arguments]) == 0
@@ -106,19 +106,19 @@ def test_table_has_mean_and_spread_of_every_subset(tools, configs, tmp_path, cap
     assert rows[0]['protocol'] in text
 
 
-def test_one_seed_has_no_spread(tools, configs, tmp_path):
+def test_single_seed_has_no_deviation(tools, configs, tmp_path):
     tool.main([configs[0], '--work-dir', str(tmp_path / 'work')])
     assert '| one | all | 0 | 0.5000 | 0.2500 |' in (tmp_path / 'work' / 'table.md').read_text()
 
 
-def test_failing_run_is_reported_and_made_up_for_later(tools, configs, tmp_path, capsys):
+def test_failed_run_is_reported_and_repeated_later(tools, configs, tmp_path, capsys):
     arguments = [*configs, '--work-dir', str(tmp_path / 'work'), '--seeds', '0', '1']
     tools.failing = 'one/seed1/test'
     assert tool.main(arguments) == 1
     assert 'failed: one, seed 1: error: the last line' in capsys.readouterr().err
     table = (tmp_path / 'work' / 'table.md').read_text()
     assert '| one | all | 0 | 0.5000 |' in table and '| two | all | 0 1 | 0.5500 ±' in table
-    assert 'No figures of:\n\n- one, seed 1: error: the last line' in table
+    assert 'Without scores:\n\n- one, seed 1: error: the last line' in table
 
     tools.failing, tools.commands = None, []
     assert tool.main(arguments) == 0
@@ -127,18 +127,18 @@ def test_failing_run_is_reported_and_made_up_for_later(tools, configs, tmp_path,
         ['test.py', configs[0]],
     ]
     table = (tmp_path / 'work' / 'table.md').read_text()
-    assert '| one | all | 0 1 | 0.5500 ±' in table and 'No figures' not in table
+    assert '| one | all | 0 1 | 0.5500 ±' in table and 'Without scores' not in table
     tools.commands = []
     assert tool.main(arguments) == 0 and not tools.commands
 
 
 def test_training_without_a_checkpoint_is_a_failure(tools, configs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tool, 'find_latest_checkpoint', lambda folder: None)
+    monkeypatch.setattr('mmengine.runner.find_latest_checkpoint', lambda folder: None)
     assert tool.main([configs[0], '--work-dir', str(tmp_path / 'work')]) == 1
     assert 'one, seed 0: no checkpoint in ' in capsys.readouterr().err
 
 
-def test_figures_of_different_protocols_stand_in_different_tables(tools, configs, tmp_path):
+def test_scores_of_different_protocols_stand_in_different_tables(tools, configs, tmp_path):
     arguments = [*configs, '--work-dir', str(tmp_path / 'work')]
     tools.failing = 'one.py'
     tool.main(arguments)
@@ -149,7 +149,7 @@ def test_figures_of_different_protocols_stand_in_different_tables(tools, configs
     assert second.startswith('diffdis') and '| two |' in second and '| one |' not in second
 
 
-def test_augmented_figures_are_kept_apart(tools, configs, tmp_path):
+def test_augmented_scores_are_kept_apart(tools, configs, tmp_path):
     arguments = [configs[0], '--work-dir', str(tmp_path / 'work')]
     tool.main(arguments)
     assert tool.main([*arguments, '--tta', '--out', str(tmp_path / 'tta.md')]) == 0
@@ -163,10 +163,13 @@ def test_mistakes_end_in_one_line_before_anything_runs(tools, configs, tmp_path)
     work_dir = ['--work-dir', str(tmp_path / 'work')]
     tool.main([configs[0], *work_dir])
     tools.commands = []
-    with pytest.raises(SystemExit, match='other --cfg-options .*choose another --work-dir'):
+    with pytest.raises(
+        SystemExit,
+        match='one holds results of other settings: cfg_options changed .*choose another folder',
+    ):
         tool.main([configs[0], *work_dir, '--cfg-options', 'model.a=2'])
     Path(configs[0]).write_text('model = dict(a=2)\n')
-    with pytest.raises(SystemExit, match='another version of .*one.py'):
+    with pytest.raises(SystemExit, match='one holds results of other settings: config c'):
         tool.main([configs[0], *work_dir])
     with pytest.raises(SystemExit, match='configs of the same name'):
         tool.main([configs[1], configs[1], *work_dir])
@@ -175,7 +178,8 @@ def test_mistakes_end_in_one_line_before_anything_runs(tools, configs, tmp_path)
     assert not tools.commands
 
 
-def test_a_small_segmentor_is_really_trained_and_scored(stock_config, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_small_segmentor_is_trained_and_scored(stock_config, tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
     config = stock_config(1)
     assert tool.main([str(config), '--work-dir', str(tmp_path / 'work')]) == 0
@@ -186,7 +190,7 @@ def test_a_small_segmentor_is_really_trained_and_scored(stock_config, tmp_path, 
     assert f'| fcn_1 | all | 0 | {written["metrics"]["maxF"]:.4f} |' in table
 
 
-def test_pictures_show_image_truth_and_the_mask_of_each_run(
+def test_images_show_ground_truth_and_the_mask_of_each_config(
     tmp_path, stock_config, stock_checkpoint
 ):
     folders = {}
@@ -196,13 +200,15 @@ def test_pictures_show_image_truth_and_the_mask_of_each_run(
         folder.mkdir()
         Config.fromfile(config).dump(folder / config.name)
         (folder / 'last_checkpoint').write_text(str(stock_checkpoint(config)))
-    picture = tool.draw_pictures(folders, count=2)
-    # images of 56x40 pixels; four of them 192 wide, three gaps of 6; 26 above each for the captions
-    assert picture.shape == (2 * (137 + 26), 4 * 192 + 3 * 6, 3)
-    assert picture.dtype == 'uint8'
+    image = tool.draw_masks(folders, count=2)
+    # images of 56x40 pixels as four tiles 192 wide, three gaps of 6, captions 26 high
+    assert image.shape == (2 * (137 + 26), 4 * 192 + 3 * 6, 3)
+    assert image.dtype == 'uint8'
 
 
-def test_a_model_without_noise_stands_beside_one_with_noise():
-    written = dict(protocol=[PROTOCOL], tta=False, images=3)
-    assert tool.protocol_of(dict(written, seed=None), 0) == tool.protocol_of(dict(written, seed=0))
-    assert tool.protocol_of(dict(written, seed=1), 0) != tool.protocol_of(dict(written, seed=0))
+def test_model_without_noise_shares_the_table_of_one_with_noise():
+    def describe(seed: int | None) -> str:
+        result = dict(protocol=[PROTOCOL], tta=False, images=3, seed=seed)
+        return tool.describe_protocol(result, noise_seed=0)
+
+    assert describe(None) == describe(0) != describe(1)

@@ -1,31 +1,19 @@
-"""tools/train.py with a model of one weight: training, interruption, resuming, and its errors."""
+"""tools/train.py with a model of one weight: training, resuming, launchers, options and errors."""
 
 import errno
 import os
-import re
-import runpy
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
+from helpers import train, training_error
 from mmengine.config import Config
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
-
-from mmdiffdis.apis.configs import load_config
-from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.engine.launcher import set_launcher
-
-ROOT = Path(__file__).resolve().parents[2]
-TRAIN = ROOT / 'tools' / 'train.py'
 
 TOY = """
-import os, time
+import os
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
@@ -54,7 +42,6 @@ class ToyModel(BaseModel):
         self.layer = torch.nn.Linear(1, 1)
 
     def forward(self, inputs, mode='tensor'):
-        time.sleep(float(os.environ.get('TOY_SECONDS', 0)))
         output = self.layer(torch.stack(inputs))
         return dict(loss=(output - 1).square().mean()) if mode == 'loss' else list(output)
 
@@ -93,7 +80,7 @@ default_hooks = dict(
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """Path of a toy config, in a folder that is the current one and on the path for modules."""
+    """Path of a toy config in the current folder, from which modules are imported."""
     (tmp_path / 'toy.py').write_text(TOY)
     path = tmp_path / 'toy_2i.py'
     path.write_text(CONFIG)
@@ -105,7 +92,7 @@ def config(tmp_path, monkeypatch):
 
 
 class RunsCode:
-    """Runs `code` when a pickle of it is read."""
+    """Evaluates `code` when it is unpickled."""
 
     def __init__(self, code: str):
         self.code = code
@@ -114,76 +101,20 @@ class RunsCode:
         return eval, (self.code,)
 
 
-def train(monkeypatch, *arguments) -> None:
-    """Runs tools/train.py in this process."""
-    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
-        manager._instance_dict.clear()  # they are found by name, which is the time in seconds
-    monkeypatch.setattr(sys, 'argv', [str(TRAIN), *map(str, arguments)])
-    runpy.run_path(str(TRAIN), run_name='__main__')
-
-
-def error_of(monkeypatch, capsys, *arguments) -> str:
-    """The one line that tools/train.py ends with."""
-    with pytest.raises(SystemExit) as caught:
-        train(monkeypatch, *arguments)
-    message = caught.value.code
-    if isinstance(message, int):  # argparse prints the message itself
-        message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert len(message.splitlines()) == 1
-    assert message.startswith('train.py: error: ')
-    return message
-
-
 def log_of(work_dir: Path) -> str:
     return max(work_dir.glob('*/*.log'), key=os.path.getmtime).read_text()
 
 
 def test_trains_and_writes_to_the_default_work_dir(config, monkeypatch):
-    train(monkeypatch, config, '--seed', '3')
+    train(monkeypatch, config, '--seed', '3', '--amp')
     work_dir = config.parent / 'work_dirs' / 'toy_2i'
     checkpoint = torch.load(work_dir / 'iter_2.pth', weights_only=False)
     assert checkpoint['meta']['iter'] == 2 and checkpoint['meta']['seed'] == 3
     log = log_of(work_dir)
     assert 'eta: ' in log and 'count: 8' in log
-    assert Config.fromfile(work_dir / 'toy_2i.py').randomness.seed == 3
-
-
-def test_same_seed_gives_the_same_weights(config, monkeypatch):
-    weights = []
-    for name in ('first', 'second'):
-        train(monkeypatch, config, '--seed', '5', '--work-dir', name)
-        weights.append(torch.load(f'{name}/iter_2.pth', weights_only=False)['state_dict'])
-    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
-
-
-def test_killed_training_resumes(config, monkeypatch):
-    """SIGKILL leaves whatever the process was writing; the run goes on from the last whole one."""
-    command = [sys.executable, '-W', 'ignore', str(TRAIN), str(config), '--work-dir', 'run']
-    command += ['--cfg-options', 'train_cfg.max_iters=12']
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, 'TOY_SECONDS': '0.3'},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    last = config.parent / 'run' / 'last_checkpoint'
-    deadline = time.monotonic() + 120
-    while not last.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    reached = int(re.search(r'iter_(\d+)', last.read_text()).group(1))
-    assert reached < 12
-    (config.parent / 'run' / 'iter_11.pth').write_bytes(b'PK half of a checkpoint')
-
-    options = ('--cfg-options', 'train_cfg.max_iters=12')
-    train(monkeypatch, config, '--work-dir', 'run', '--resume', *options)
-
-    assert f'resumed epoch: 0, iter: {reached}' in log_of(config.parent / 'run')
-    checkpoint = torch.load('run/iter_12.pth', weights_only=False)
-    assert checkpoint['meta']['iter'] == 12
-    # The log's history goes on, too: one loss for each iteration, before and after the kill.
-    assert len(checkpoint['message_hub']['log_scalars']['train/loss'].data[0]) == 12
+    saved = Config.fromfile(work_dir / 'toy_2i.py')
+    assert saved.randomness.seed == 3
+    assert saved.optim_wrapper.type in ('BFloat16OptimWrapper', 'AmpOptimWrapper')
 
 
 def test_resume_finds_the_checkpoint_of_a_moved_work_dir(config, monkeypatch):
@@ -195,48 +126,7 @@ def test_resume_finds_the_checkpoint_of_a_moved_work_dir(config, monkeypatch):
     assert Path('moved/iter_4.pth').is_file()
 
 
-def test_resume_survives_a_kill_at_the_worst_moment(config, monkeypatch):
-    """In the midst of writing a checkpoint, or the note which is the last."""
-    train(monkeypatch, config, '--work-dir', 'run')
-    Path('run/iter_3.pth').write_bytes(b'PK half of a checkpoint')
-    Path('run/best_iter_9.pth').write_bytes(Path('run/iter_2.pth').read_bytes())
-    latest_checkpoint = runpy.run_path(str(TRAIN))['latest_checkpoint']
-    for note in ('', 'run/iter_1.pth', '/moved/run/iter_2.pth'):
-        Path('run/last_checkpoint').write_text(note)
-        assert latest_checkpoint('run') == 'run/iter_2.pth'
-    Path('run/last_checkpoint').unlink()
-    assert latest_checkpoint('run') == 'run/iter_2.pth'
-    Path('run/iter_2.pth').write_bytes(Path('run/iter_2.pth').read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match='every checkpoint in run is truncated or damaged'):
-        latest_checkpoint('run')
-    Path('run/iter_2.pth').unlink()
-    Path('run/iter_3.pth').unlink()
-    assert latest_checkpoint('run') is None
-
-
-@pytest.mark.parametrize('damage', ['truncated', 'altered', 'empty'])
-def test_resume_goes_back_from_a_damaged_last_checkpoint(config, monkeypatch, capsys, damage):
-    options = ('--work-dir', 'run', '--cfg-options', 'default_hooks.checkpoint.interval=1')
-    train(monkeypatch, config, *options)
-    last = Path('run/iter_2.pth')
-    contents = bytearray(last.read_bytes())
-    middle = contents.index(b'layer.weight')
-    contents[middle : middle + 5] = b'LAYER'
-    damaged = {'truncated': last.read_bytes()[:-1000], 'altered': contents, 'empty': b''}[damage]
-    last.write_bytes(damaged)
-    train(monkeypatch, config, '--resume', *options)
-    output = capsys.readouterr()
-    wanted = 'run/iter_2.pth is truncated or damaged: going back to the checkpoint before it.'
-    assert wanted in output.out + output.err
-    assert 'resumed epoch: 0, iter: 1' in log_of(config.parent / 'run')
-    assert torch.load('run/iter_2.pth', weights_only=False)['meta']['iter'] == 2
-    config.write_text(config.read_text() + 'resume = True\n')  # without --resume
-    train(monkeypatch, config, *options, 'train_cfg.max_iters=3')
-    assert torch.load('run/iter_3.pth', weights_only=False)['meta']['iter'] == 3
-
-
-@pytest.mark.parametrize('option', ['--resume', 'load_from'])
-def test_foreign_checkpoint_runs_no_code(config, monkeypatch, capsys, option):
+def test_foreign_checkpoint_runs_no_code(config, monkeypatch, capsys):
     """Neither its pickle, nor the config in it, which MMEngine would run when it resumes."""
     train(monkeypatch, config, '--work-dir', 'run')
     checkpoint = torch.load('run/iter_2.pth', weights_only=False)
@@ -244,16 +134,11 @@ def test_foreign_checkpoint_runs_no_code(config, monkeypatch, capsys, option):
     checkpoint['meta']['config'] = f'{code}.close()\n'
     torch.save(checkpoint, 'config.pth')
     torch.save({**checkpoint, 'payload': RunsCode(code)}, 'pickle.pth')
-    for path in ('config.pth', 'pickle.pth'):
-        arguments = ['--resume', path] if option == '--resume' else []
-        options = ['--cfg-options', 'train_cfg.max_iters=3', f'load_from={path}']
-        command = (config, '--work-dir', f'{path}.run', *arguments, *options)
-        if path == 'config.pth':
-            train(monkeypatch, *command)
-        else:
-            assert 'eval`' in error_of(monkeypatch, capsys, *command)
+    command = (config, '--work-dir', 'other', '--cfg-options', 'train_cfg.max_iters=3', '--resume')
+    train(monkeypatch, *command, 'config.pth')
+    assert 'eval`' in training_error(monkeypatch, capsys, *command, 'pickle.pth')
     assert not Path('marker').exists()
-    eval(code).close()  # it would have been there
+    eval(code).close()  # the code does make the marker
     assert Path('marker').exists()
 
 
@@ -263,7 +148,7 @@ def test_full_disk_is_one_line(config, monkeypatch, capsys):
 
     monkeypatch.setattr(os, 'fsync', full)
     option = 'default_hooks.checkpoint.type=WholeCheckpointHook'
-    message = error_of(monkeypatch, capsys, config, '--cfg-options', option)
+    message = training_error(monkeypatch, capsys, config, '--cfg-options', option)
     assert 'iter_2.pth' in message and 'was not written: No space left on device' in message
 
 
@@ -271,26 +156,12 @@ def test_loss_that_is_not_finite_is_one_line(config, monkeypatch, capsys):
     (config.parent / 'toy.py').write_text(TOY.replace('output - 1', "output * float('inf')"))
     option = "custom_hooks=[dict(type='FiniteLossHook')]"
     config.write_text(config.read_text() + option)
-    assert 'loss=inf in iteration 1' in error_of(monkeypatch, capsys, config)
-
-
-def test_resume_from_a_given_checkpoint(config, monkeypatch):
-    train(monkeypatch, config, '--work-dir', 'run')
-    options = ('--cfg-options', 'train_cfg.max_iters=4')
-    train(monkeypatch, config, '--work-dir', 'other', '--resume', 'run/iter_2.pth', *options)
-    assert 'resumed epoch: 0, iter: 2' in log_of(config.parent / 'other')
-
-
-def test_resume_without_a_checkpoint_says_so_and_starts_afresh(config, monkeypatch, capsys):
-    train(monkeypatch, config, '--work-dir', 'run', '--resume')
-    output = capsys.readouterr()
-    assert 'Nothing to resume from in run: training starts afresh.' in output.out + output.err
-    assert Path('run/iter_2.pth').is_file()
+    assert 'loss=inf in iteration 1' in training_error(monkeypatch, capsys, config)
 
 
 def test_mistakes_on_the_command_line(config, monkeypatch, capsys):
     def error(*arguments):
-        return error_of(monkeypatch, capsys, *arguments)
+        return training_error(monkeypatch, capsys, *arguments)
 
     assert 'config nothing.py does not exist' in error('nothing.py')
     assert f'config {config.parent} is a folder' in error(config.parent)
@@ -302,16 +173,12 @@ def test_mistakes_on_the_command_line(config, monkeypatch, capsys):
         config, '--cfg-options', 'xyzzy=1'
     )
     assert 'cannot resume: checkpoint no.pth does not exist' in error(config, '--resume', 'no.pth')
-    Path('x.safetensors').touch()
-    assert 'no training state; to start with its weights: --cfg-options load_from=' in error(
-        config, '--resume', 'x.safetensors'
-    )
     assert 'invalid choice: ' in error(config, '--launcher', 'ssh')
 
 
 def test_mistakes_in_the_config(config, monkeypatch, capsys):
     def error(*options):
-        return error_of(monkeypatch, capsys, config, '--cfg-options', *options)
+        return training_error(monkeypatch, capsys, config, '--cfg-options', *options)
 
     assert 'NoModel is not in the mmseg::model registry' in error('model.type=NoModel')
     assert "unexpected keyword argument 'depth'" in error('model.depth=3')
@@ -324,10 +191,17 @@ def test_mistakes_in_the_config(config, monkeypatch, capsys):
     assert 'is not shipped with mmdiffdis' in error('load_from=mmdiffdis://nothing')
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_mixed_precision_of_gpus_without_a_gpu(config, monkeypatch, capsys):
+    options = ('--cfg-options', 'optim_wrapper.type=AmpOptimWrapper')
+    message = training_error(monkeypatch, capsys, config, *options)
+    assert 'AmpOptimWrapper needs a GPU, and there is none' in message
+
+
 def test_mistakes_while_reading_the_config(config, monkeypatch, capsys):
     def error(text):
         config.write_text(text)
-        return error_of(monkeypatch, capsys, config)
+        return training_error(monkeypatch, capsys, config)
 
     assert 'was never closed' in error('model = dict(\n')
     assert 'no_base.py' in error("_base_ = './no_base.py'\n")
@@ -346,68 +220,37 @@ def test_error_of_a_loader_worker_is_one_line(config, monkeypatch, capsys):
     )
     (config.parent / 'toy.py').write_text(text)
     options = ('--cfg-options', 'train_dataloader.num_workers=1')
-    message = error_of(monkeypatch, capsys, config, *options)
+    message = training_error(monkeypatch, capsys, config, *options)
     assert 'train.py: error: FileNotFoundError: lost.png' in message
 
 
-def test_mistake_of_the_program_keeps_its_traceback(config, monkeypatch):
+def test_error_of_the_program_keeps_its_traceback(config, monkeypatch):
     """Errors inside the training loop are not the user's, and are not shortened."""
     (config.parent / 'toy.py').write_text(TOY.replace('output - 1', 'output - undefined'))
     with pytest.raises(NameError, match='undefined'):
         train(monkeypatch, config)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_mixed_precision_without_a_gpu(config, monkeypatch, capsys):
-    train(monkeypatch, config, '--amp', '--work-dir', str(config.parent / 'amp'))
-    (saved,) = (config.parent / 'amp').glob('*.py')
-    assert 'BFloat16OptimWrapper' in saved.read_text()
-    wanted = 'AmpOptimWrapper needs a GPU, and there is none; --amp trains in bfloat16 on a CPU.'
-    option = 'optim_wrapper.type=AmpOptimWrapper'
-    assert wanted in error_of(monkeypatch, capsys, config, '--cfg-options', option)
-
-
-@pytest.mark.parametrize('device', ['cpu', 'cuda'])
-def test_mixed_precision_is_set_up(device):
-    set_mixed_precision = runpy.run_path(str(TRAIN))['set_mixed_precision']
-    set_mixed_precision.__globals__['get_device'] = lambda: device
-    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD'))))
-    set_mixed_precision(cfg)
-    if device == 'cpu':
-        assert cfg.optim_wrapper == dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD'))
-    else:
-        assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
-        assert cfg.optim_wrapper.dtype in ('bfloat16', 'float16')
-    cfg.optim_wrapper.type = 'MyWrapper'
-    with pytest.raises(ValueError, match='but the config uses MyWrapper'):
-        set_mixed_precision(cfg)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_slurm_without_a_gpu(config):
-    with pytest.raises(ValueError, match='got --launcher slurm, but without a GPU'):
-        set_launcher(load_config(str(config)), 'slurm')
-
-
-# As the program ends: the names of its threads, on Linux.
-NOTES_THREADS = """
+# Writes the names of the program's threads as it ends, on Linux.
+WRITE_THREADS = """
 import atexit
 import os
 from pathlib import Path
 
 
 @atexit.register
-def note_threads():
+def write_threads():
     names = [file.read_text() for file in Path('/proc/self/task').glob('*/comm')]
     Path(f'threads_{os.environ["RANK"]}').write_text(''.join(names))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_two_processes_on_a_cpu_train_one_model(config):
     """Through tools/dist_train.sh: gloo, and both processes' gradients in each step."""
     with config.with_name('toy.py').open('a') as toy:
-        toy.write(NOTES_THREADS)
+        toy.write(WRITE_THREADS)
     result = subprocess.run(
         [ROOT / 'tools' / 'dist_train.sh', config, '2', '--work-dir', 'run', '--seed', '0'],
         env={**os.environ, 'PYTHON': sys.executable, 'PORT': str(20000 + os.getpid() % 20000)},
@@ -419,11 +262,11 @@ def test_two_processes_on_a_cpu_train_one_model(config):
     log = log_of(config.parent / 'run')
     assert 'GPU number: 2' in log and 'count: 8' in log
     assert Path('run/iter_2.pth').is_file()
-    # one that waits for the interpreter as it ends aborts it, now and then
+    # a thread that waits for the interpreter as it ends may abort it
     assert not any('gloo' in Path(f'threads_{rank}').read_text() for rank in '01')
 
 
-def test_scripts_say_how_they_are_used():
+def test_scripts_print_their_usage():
     for script, usage in (
         ('dist_train.sh', 'CONFIG GPUS'),
         ('dist_test.sh', 'CONFIG CHECKPOINT GPUS'),
@@ -442,7 +285,7 @@ def test_scripts_say_how_they_are_used():
         ([], ['--launcher', 'slurm']),
     ],
 )
-def test_slurm_script_asks_for_what_it_is_told(tmp_path, arguments, expected):
+def test_slurm_script_passes_its_arguments_on(tmp_path, arguments, expected):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
     srun.chmod(0o755)
@@ -461,8 +304,9 @@ def test_slurm_script_asks_for_what_it_is_told(tmp_path, arguments, expected):
     assert words[words.index('a config.py') + 1 :] == expected
 
 
-def test_runner_alone_runs_the_config(config):
-    """Nothing of tools/ is needed: `Runner.from_cfg` does it, from the config's own imports."""
+@pytest.mark.slow
+def test_runner_runs_the_config_without_the_tool(config):
+    """`Runner.from_cfg` trains and resumes by the config's own imports."""
     code = (
         'from mmengine.config import Config; from mmengine.runner import Runner;'
         f"cfg = Config.fromfile({str(config)!r}); cfg.work_dir = 'run';"
@@ -479,10 +323,11 @@ def test_options_are_merged_into_the_config(config, monkeypatch, capsys):
     assert saved.optim_wrapper.accumulative_counts == 4
     checkpoint = torch.load('run/iter_2.pth', weights_only=False)
     assert set(checkpoint['ema_state_dict']) >= {'module.layer.weight', 'steps'}
-    message = error_of(monkeypatch, capsys, config, '--with', 'emma')
+    message = training_error(monkeypatch, capsys, config, '--with', 'emma')
     assert "invalid choice: 'emma'" in message and 'accumulate4' in message
 
 
+@pytest.mark.slow
 def test_compiled_training(config, monkeypatch):
     train(
         monkeypatch, config, '--with', 'compile', '--cfg-options', 'compile.backend=eager',
@@ -491,7 +336,7 @@ def test_compiled_training(config, monkeypatch):
     assert 'Model has been "compiled"' in log_of(config.parent / 'run')
 
 
-def test_strategies_have_a_runner_of_their_own(config, monkeypatch, capsys):
+def test_strategy_brings_its_own_runner(config, monkeypatch, capsys):
     config.write_text(
         CONFIG
         + "env_cfg = dict()\nrunner_type = 'FlexibleRunner'\n"
@@ -499,5 +344,5 @@ def test_strategies_have_a_runner_of_their_own(config, monkeypatch, capsys):
     )
     train(monkeypatch, config, '--work-dir', 'run')
     assert Path('run/iter_2.pth').is_file()
-    message = error_of(monkeypatch, capsys, config, '--with', 'ema')
+    message = training_error(monkeypatch, capsys, config, '--with', 'ema')
     assert 'EMAHook does not resume under FlexibleRunner' in message and 'without EMA' in message

@@ -1,4 +1,4 @@
-"""tools/train.py on a model that starts from a Stable Diffusion folder."""
+"""tools/train.py with a model that starts from a Stable Diffusion folder."""
 
 import shutil
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_config, training_config
+from helpers import train, training_error
 from mmengine.runner import CheckpointLoader
-from test_train import error_of, train
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def config(tmp_path, monkeypatch, write_set) -> Path:
 
 def test_training_starts_from_the_folder(config, predict_v, monkeypatch, tiny):
     train(monkeypatch, config)
-    shutil.rmtree(predict_v)  # it is not needed any more
+    shutil.rmtree(predict_v)  # no longer needed
     state = CheckpointLoader.load_checkpoint('work_dirs/tiny/iter_1.pth', 'cpu')['state_dict']
     fresh = tiny()
     assert not torch.equal(state['prompt'], fresh.prompt)
@@ -38,13 +38,13 @@ def test_training_starts_from_the_folder(config, predict_v, monkeypatch, tiny):
 
 
 def test_missing_folder_is_one_line(config, monkeypatch, capsys):
-    message = error_of(monkeypatch, capsys, config)
+    message = training_error(monkeypatch, capsys, config)
     assert './sd-turbo is not a folder; expected one with unet/, vae/' in message
     assert '--cfg-options model.init_cfg.pretrained=...' in message
 
 
 def test_missing_transformers_is_one_line(config, stable_diffusion, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'transformers', None)
-    message = error_of(monkeypatch, capsys, config)
+    message = training_error(monkeypatch, capsys, config)
     assert 'transformers is needed once' in message
     assert "pip install 'mmdiffdis[convert]'" in message

@@ -1,4 +1,4 @@
-"""tools/benchmarks/training.py: parts of a step, of two variants."""
+"""tools/benchmarks/training.py: parts of a training step, for two variants."""
 
 import json
 
@@ -13,7 +13,7 @@ CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_1xb16-1k2_synthetic-dis-128x128.py
 
 
 @pytest.fixture(autouse=True)
-def _threads_as_before():
+def _restore_threads():
     before = cv2.getNumThreads(), torch.get_num_threads()
     yield
     cv2.setNumThreads(before[0])
@@ -21,16 +21,16 @@ def _threads_as_before():
 
 
 def test_each_part_of_each_variant_is_measured(tmp_path, capsys):
-    variants = ['reference', 'bfloat16+activation_checkpointing']
+    variants = ['reference', 'amp+activation_checkpointing']
     command = [str(CONFIG), '--variants', *variants, '--batch-size', '2', '--side', '64']
-    out = tmp_path / 'new/figures.json'
+    out = tmp_path / 'new/results.json'
     tool.main([*command, '--steps', '1', '--rounds', '1', '--out', str(out)])
-    figures = json.loads(out.read_text())
-    assert list(figures) == variants
-    for of_variant in figures.values():
-        assert set(of_variant) == {*tool.PARTS, 'step'} and min(of_variant.values()) > 0
-        parts = sum(of_variant[part] for part in tool.PARTS[1:])
-        assert of_variant['step'] == pytest.approx(parts)
+    results = json.loads(out.read_text())
+    assert list(results) == variants
+    for result in results.values():
+        assert set(result) == {*tool.PARTS, 'step'} and min(result.values()) > 0
+        parts = sum(result[part] for part in tool.PARTS[1:])
+        assert result['step'] == pytest.approx(parts)
     assert '| reference | ' in capsys.readouterr().out
 
 
@@ -47,4 +47,4 @@ def test_fastest_round_counts_and_shares_are_of_the_first_variant():
 def test_unknown_option_is_one_line():
     with pytest.raises(SystemExit) as caught:
         tool.main([str(CONFIG), '--variants', 'nothing'])
-    assert 'nothing.py' in caught.value.code
+    assert "option 'nothing': expected reference" in caught.value.code

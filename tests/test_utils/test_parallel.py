@@ -1,4 +1,4 @@
-"""Work in threads, within a budget."""
+"""Ordered prefetching in threads, within a budget."""
 
 import threading
 
@@ -7,14 +7,14 @@ import pytest
 from mmdiffdis.utils.parallel import map_ahead
 
 
-def sizes_under_way(sizes: list[int], ahead: int, budget: int) -> list[list[int]]:
-    """The sizes of what is under way, whenever another piece of work starts."""
-    lock, held, seen = threading.Lock(), [], []
+def sizes_in_progress(sizes: list[int], ahead: int, budget: int) -> list[list[int]]:
+    """Returns the sizes of the items in progress whenever another item starts."""
+    lock, current, history = threading.Lock(), [], []
 
     def work(size: int) -> int:
         with lock:
-            held.append(size)
-            seen.append(list(held))
+            current.append(size)
+            history.append(list(current))
         return size
 
     results = []
@@ -22,21 +22,21 @@ def sizes_under_way(sizes: list[int], ahead: int, budget: int) -> list[list[int]
         results.append(future.result())
         assert item == results[-1]
         with lock:
-            held.remove(item)
+            current.remove(item)
     assert results == sizes
-    return seen
+    return history
 
 
 @pytest.mark.parametrize('ahead', [1, 3, 20])
-def test_no_more_is_under_way_than_the_budget_allows(ahead):
-    seen = sizes_under_way([3, 3, 9, 2, 2, 2, 2, 7], ahead, budget=6)
-    # the 9 and the 7 exceed the budget, and go alone
-    assert all(sum(held) <= 6 or len(held) == 1 for held in seen)
-    assert all(len(held) <= ahead + 1 for held in seen)
+def test_items_in_progress_stay_within_the_budget(ahead):
+    history = sizes_in_progress([3, 3, 9, 2, 2, 2, 2, 7], ahead, budget=6)
+    # the 9 and the 7 exceed the budget and are processed alone
+    assert all(sum(sizes) <= 6 or len(sizes) == 1 for sizes in history)
+    assert all(len(sizes) <= ahead + 1 for sizes in history)
 
 
-def test_nothing_waits_without_a_reason():
+def test_items_within_the_budget_run_in_parallel():
     started = threading.Barrier(3, timeout=10)
     items = [1, 2, 3]
-    done = map_ahead(lambda _: started.wait(), items, 2, lambda size: size, 6, workers=3)
-    assert len([future.result() for _, future in done]) == 3
+    results = map_ahead(lambda _: started.wait(), items, 2, lambda size: size, 6, workers=3)
+    assert len([future.result() for _, future in results]) == 3

@@ -1,16 +1,16 @@
-"""Tables of figures."""
+"""Tables of scores."""
 
-from mmdiffdis.utils.tables import figures_as_text, latex, latex_text, markdown
-
-
-def test_best_of_a_column_is_bold_and_shared_by_what_is_printed_alike():
-    assert figures_as_text([0.91, 0.904, 0.1], 2, False, '*{}*') == ['*0.91*', '0.90', '0.10']
-    assert figures_as_text([10, 9], 0, True, '*{}*') == ['10', '*9*']
-    assert figures_as_text([0.101, 0.102], 2, True, '*{}*') == ['*0.10*', '*0.10*']
+from mmdiffdis.utils.tables import format_scores, latex, latex_text, markdown
 
 
-def test_a_single_figure_is_not_the_best_of_anything():
-    assert figures_as_text([0.5], 1, False, '*{}*') == ['0.5']
+def test_best_scores_of_a_column_are_bold_if_they_are_printed_alike():
+    assert format_scores([0.91, 0.904, 0.1], 2, False, '*{}*') == ['*0.91*', '0.90', '0.10']
+    assert format_scores([10, 9], 0, True, '*{}*') == ['10', '*9*']
+    assert format_scores([0.101, 0.102], 2, True, '*{}*') == ['*0.10*', '*0.10*']
+
+
+def test_single_score_is_not_bold():
+    assert format_scores([0.5], 1, False, '*{}*') == ['0.5']
 
 
 def test_bar_in_a_cell_does_not_end_it():

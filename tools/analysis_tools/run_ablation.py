@@ -1,21 +1,22 @@
 #!/usr/bin/env python
-"""Trains and tests a list of configs, one after another, and makes one table of them:
+"""Trains and tests a list of configs, one after another, and tabulates their scores:
 
     python tools/analysis_tools/run_ablation.py CONFIG... --work-dir DIR [--seeds 0 1 2]
         [--cfg-options KEY=VALUE ...] [--tta] [--out TABLE.md] [--pictures N]
 
-Each config is trained once a seed with tools/train.py, in `DIR/<config>/seed<seed>/`, and its last
-checkpoint scored with tools/test.py; not the best one, since it is chosen on the pictures that it
-would be scored on. Their output goes to `log.txt` there. Started again, the command continues where
-it was stopped: what has figures is not run again. A run that fails is reported, the rest goes on.
+Each config is trained with each seed by tools/train.py in `DIR/<config>/seed<seed>/`, and its last
+checkpoint is scored by tools/test.py. The best checkpoint is not used, because it is chosen on the
+images that it would be scored on. The output of both goes to `log.txt` there. Started again, the
+command continues where it was stopped and skips what is scored. Failed runs are reported and do not
+stop the others.
 
-Written are TABLE.md (default: `DIR/table.md`) and the same as .csv: mean and standard deviation of
-each measure over the seeds of training. The inference noise keeps the config's seed. Figures of
+The tables are TABLE.md (default: `DIR/table.md`) and the same as .csv: mean and standard deviation
+of each metric over the training seeds. The inference noise keeps the config's seed. Scores of
 different protocols, test-time augmentation included, stand in different tables. With --pictures,
-`DIR/pictures.jpg` shows N images of the first config's test set: the truth, and the mask of every
-config (first seed of training).
+`DIR/pictures.jpg` shows N images of the first config's test set: the ground truth, and the mask of
+every config (first training seed).
 
-Exit code: 0 if every run has figures, 1 otherwise.
+Exit code: 0 if every run is scored, 1 otherwise.
 """
 
 import argparse
@@ -25,89 +26,63 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
-
-import numpy as np
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import find_latest_checkpoint
-from mmseg.registry import DATASETS
-from PIL import Image
-
-from mmdiffdis.apis import DISInferencer
-from mmdiffdis.apis.configs import load_config
-from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
-from mmdiffdis.images.panels import evenly_spaced
-from mmdiffdis.images.panels import row as draw_row
-from mmdiffdis.images.reading import read_image, read_rgb
-from mmdiffdis.images.values import to_alpha
-from mmdiffdis.utils.tables import markdown
+if TYPE_CHECKING:
+    import numpy as np
 
 TOOLS = Path(__file__).resolve().parents[1]
-_PICTURE_SIDE = 192
+_IMAGE_SIDE = 192
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line's arguments."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files')
+    parser.add_argument(
+        'configs', nargs='+', metavar='CONFIG', help='config files, or names of some in configs/'
+    )
     parser.add_argument('--work-dir', required=True, type=Path, metavar='DIR')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='seeds of the training')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='training seeds')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         default=[],
         metavar='KEY=VALUE',
-        help='of every config, in training and at test',
+        help='change settings of every config, in training and test',
     )
     parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
     parser.add_argument('--out', type=Path, metavar='TABLE.md')
-    parser.add_argument('--pictures', type=int, default=0, metavar='N', help='images to show')
+    parser.add_argument(
+        '--pictures', type=int, default=0, metavar='N', help='number of images to show'
+    )
     return parser.parse_args(argv)
 
 
-def note_settings(config: str, options: list[str], folder: Path) -> None:
-    """Writes down what the runs in `folder` are made with, or checks that it is unchanged.
-
-    Raises:
-        ValueError: Runs with other settings are in the folder.
-    """
-    settings = dict(config=Config.fromfile(config).to_dict(), cfg_options=sorted(options))
-    text = json.dumps(settings, indent=1, sort_keys=True, default=str)
-    note = folder / 'settings.json'
-    if note.exists() and note.read_text() != text:
-        raise ValueError(
-            f'{folder} has runs of another version of {config} or with other --cfg-options than '
-            f'{options}; choose another --work-dir, or remove the folder.'
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(text)
-
-
 def run(config: str, seed: int, options: list[str], tta: bool, folder: Path) -> dict:
-    """Trains and tests, if it has not been done; returns what tools/test.py wrote.
+    """Trains and tests a config unless it is scored, and returns what tools/test.py wrote.
 
     Raises:
-        RuntimeError: One of the two failed, or the training left no checkpoint.
+        RuntimeError: If training or test failed, or the training left no checkpoint.
     """
-    figures = folder / ('figures_tta.json' if tta else 'figures.json')
-    if not figures.exists():
+    from mmengine.runner import find_latest_checkpoint
+
+    scores = folder / ('figures_tta.json' if tta else 'figures.json')
+    if not scores.exists():
         folder.mkdir(parents=True, exist_ok=True)
         common = ['--cfg-options', *options] if options else []
         train = ['train.py', config, '--resume', '--seed', str(seed), '--work-dir', str(folder)]
-        _log([*train, *common], folder)
+        _run_tool([*train, *common], folder)
         checkpoint = find_latest_checkpoint(str(folder))
         if checkpoint is None:
             raise RuntimeError(f'no checkpoint in {folder}')
         test = ['test.py', config, checkpoint, '--work-dir', str(folder / 'test')]
-        _log([*test, '--out', str(figures), *(['--tta'] if tta else []), *common], folder)
-    return json.loads(figures.read_text())
+        _run_tool([*test, '--out', str(scores), *(['--tta'] if tta else []), *common], folder)
+    return json.loads(scores.read_text())
 
 
-def _log(command: list[str], folder: Path) -> None:
+def _run_tool(command: list[str], folder: Path) -> None:
     path = folder / 'log.txt'
     with path.open('a') as log:
         command = [sys.executable, str(TOOLS / command[0]), *command[1:]]
@@ -117,69 +92,76 @@ def _log(command: list[str], folder: Path) -> None:
         raise RuntimeError(f'{" ".join(last)} (more in {path})')
 
 
-def protocol_of(written: dict, noise_seed: int | list | None = None) -> str:
-    """Everything about a test that has to be equal for figures to stand in one column.
+def describe_protocol(result: dict, noise_seed: int | list | None = None) -> str:
+    """Returns all that must be equal for scores to stand in one column.
 
     Args:
-        written: what tools/test.py wrote.
-        noise_seed: what is said of a model that has no noise.
+        result: What tools/test.py wrote.
+        noise_seed: Seed to name for a model without inference noise.
     """
     protocols = [
         f"'{protocol['protocol']}' "
         f'({", ".join(f"{key}={protocol[key]}" for key in ("quantise", "min_max", "binarise"))})'
-        for protocol in written['protocol']
+        for protocol in result['protocol']
     ]
-    tta = f'{written["tta"]["passes"]} passes' if written['tta'] else 'none'
-    seed = noise_seed if written['seed'] is None else written['seed']
+    tta = f'{result["tta"]["passes"]} passes' if result['tta'] else 'none'
+    seed = noise_seed if result['seed'] is None else result['seed']
     return (
-        f'protocol {" and ".join(protocols) or "not stated"}; test-time augmentation: {tta}; '
-        f'noise seed {seed}; {written["images"]} images; last checkpoint; '
-        'mean ± standard deviation over the seeds of training'
+        f'protocol {" and ".join(protocols) or "unknown"}; test-time augmentation: {tta}; '
+        f'noise seed {seed}; {result["images"]} images; last checkpoint; '
+        'mean ± standard deviation over the training seeds'
     )
 
 
-def rows_of(config: str, runs: dict[int, dict]) -> list[dict]:
-    """A row per subset that has figures, the set as a whole being 'all'.
+def collect_rows(config: str, results: dict[int, dict]) -> list[dict]:
+    """Returns a row of the table per subset; the subset 'all' is the whole test set.
 
     Args:
-        config: A config's name.
-        runs: Seed of training -> what tools/test.py wrote.
+        config: Name of a config.
+        results: Training seed -> what tools/test.py wrote.
 
     Returns:
-        'config', 'subset', 'seeds' and, per measure, the list of its figures.
+        'config', 'subset', 'seeds' and, per metric, the list of its scores.
     """
     rows: dict[str, dict] = {}
-    for written in runs.values():
-        for name, figure in written['metrics'].items():
-            subset, _, measure = name.rpartition('/')
-            empty = {'config': config, 'subset': subset or 'all', 'seeds': [*runs]}
-            rows.setdefault(subset, empty).setdefault(measure, []).append(figure)
+    for result in results.values():
+        for name, score in result['metrics'].items():
+            subset, _, metric = name.rpartition('/')
+            empty = {'config': config, 'subset': subset or 'all', 'seeds': [*results]}
+            rows.setdefault(subset, empty).setdefault(metric, []).append(score)
     return list(rows.values())
 
 
-def mean_and_spread(figures: list[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation (divisor n - 1), which a single figure has not."""
-    spread = statistics.stdev(figures) if len(figures) > 1 else None
-    return statistics.fmean(figures), spread
+def mean_and_std(scores: list[float]) -> tuple[float, float | None]:
+    """Returns mean and sample standard deviation (divisor n - 1; None for a single score)."""
+    return statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else None
 
 
 def write_tables(tables: dict[str, list[dict]], failed: list[str], out: Path) -> str:
-    """Writes `out` and its .csv; returns the Markdown."""
+    """Writes `out` and its .csv; returns the Markdown.
+
+    Args:
+        tables: Protocol -> rows.
+        failed: Runs without scores, and why.
+        out: Path of the Markdown file.
+    """
+    from mmdiffdis.utils.tables import markdown
+
     blocks, records = [], []
     for protocol, rows in tables.items():
-        measures = [key for key in rows[0] if key not in ('config', 'subset', 'seeds')]
+        metrics = [key for key in rows[0] if key not in ('config', 'subset', 'seeds')]
         cells = []
         for row in rows:
             record = dict(row, seeds=' '.join(map(str, row['seeds'])), protocol=protocol)
             cells.append([row['config'], row['subset'], record['seeds']])
-            for measure in measures:
-                mean, spread = mean_and_spread(record.pop(measure))
-                cells[-1].append(f'{mean:.4f}' + ('' if spread is None else f' ± {spread:.4f}'))
-                record |= {measure: mean, f'{measure}_std': spread}
+            for metric in metrics:
+                mean, std = mean_and_std(record.pop(metric))
+                cells[-1].append(f'{mean:.4f}' + ('' if std is None else f' ± {std:.4f}'))
+                record |= {metric: mean, f'{metric}_std': std}
             records.append(record)
-        blocks += [f'{protocol}:', markdown(['config', 'subset', 'seeds', *measures], cells)]
+        blocks += [f'{protocol}:', markdown(['config', 'subset', 'seeds', *metrics], cells)]
     if failed:
-        blocks.append('No figures of:\n\n' + '\n'.join(f'- {line}' for line in failed))
+        blocks.append('Without scores:\n\n' + '\n'.join(f'- {line}' for line in failed))
     text = '\n\n'.join(blocks) + '\n'
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding='utf-8')
@@ -191,82 +173,112 @@ def write_tables(tables: dict[str, list[dict]], failed: list[str], out: Path) ->
     return text
 
 
-def draw_pictures(folders: dict[str, Path], count: int) -> np.ndarray:
-    """uint8 [H, W, 3] RGB: a row for each of some test images, with the masks of every run.
+def draw_masks(folders: dict[str, Path], count: int) -> 'np.ndarray':
+    """Returns uint8 [H, W, 3] RGB: a row per test image, with the masks of every config.
 
     Args:
-        folders: a config's name -> folder with its config file and its last checkpoint.
-        count: how many of the images of the first config's test set.
+        folders: Name of a config -> folder with its config file and its last checkpoint.
+        count: Number of images of the first config's test set.
     """
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import find_latest_checkpoint
+    from mmseg.registry import DATASETS
+
+    from mmdiffdis.apis import DISInferencer
+    from mmdiffdis.images.panels import evenly_spaced, row, stack_rows
+    from mmdiffdis.images.reading import read_image, read_rgb
+    from mmdiffdis.images.values import to_alpha
+
     configs = {name: Config.fromfile(folder / f'{name}.py') for name, folder in folders.items()}
     init_default_scope('mmseg')
     dataset = DATASETS.build(next(iter(configs.values())).test_dataloader.dataset)
     infos = [dataset.get_data_info(i) for i in evenly_spaced(range(len(dataset)), count)]
-    rows = [
+    parts = [
         {
             'image': read_rgb(info['img_path']),
-            'truth': to_alpha(read_image(info['seg_map_path'])),
+            'ground truth': to_alpha(read_image(info['seg_map_path'])),
         }
         for info in infos
     ]
     for name, config in configs.items():
         inferencer = DISInferencer(config, find_latest_checkpoint(str(folders[name])))
-        for parts, info in zip(rows, infos, strict=True):
-            caption = name.partition('_1xb')[0]  # what follows is recipe and set
-            parts[caption] = inferencer(info['img_path']).mask
-    drawn = [draw_row(parts, max_side=_PICTURE_SIDE) for parts in rows]
-    width = max(one.shape[1] for one in drawn)
-    return np.vstack(
-        [
-            np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255)
-            for one in drawn
-        ]
-    )
+        caption = name.partition('_1xb')[0]  # schedule and data set follow
+        for row_parts, info in zip(parts, infos, strict=True):
+            row_parts[caption] = inferencer(info['img_path']).mask
+    return stack_rows([row(row_parts, max_side=_IMAGE_SIDE) for row_parts in parts])
+
+
+def check_configs(args: argparse.Namespace) -> dict[str, str]:
+    """Returns the configs by their names, after a check that their work dirs fit them.
+
+    Raises:
+        FileNotFoundError: If a config does not exist.
+        ValueError: If two configs have the same name, or a work dir holds runs of other settings.
+    """
+    from mmengine.config import Config
+
+    from mmdiffdis.apis.configs import load_config
+    from mmdiffdis.utils.files import record_settings
+
+    configs = {Path(config).stem: config for config in args.configs}
+    if len(configs) < len(args.configs):
+        raise ValueError(
+            f'configs of the same name in {args.configs}: expected different names, since their '
+            'work dirs are named after them'
+        )
+    for name, config in configs.items():
+        path = load_config(config, options=args.cfg_options).filename
+        settings = dict(
+            config=Config.fromfile(path).to_dict(), cfg_options=sorted(args.cfg_options)
+        )
+        record_settings(settings, args.work_dir / name)
+    return configs
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs everything; returns the exit code."""
     args = parse_args(argv)
+
+    import mmdiffdis  # noqa: F401, isort: skip - first, it reports a missing or unsuitable MMEngine
+
+    from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
+
     out = args.out or args.work_dir / 'table.md'
     with one_line_errors(BUILD_ERRORS):
-        names = [Path(config).stem for config in args.configs]
-        if len({*names}) < len(names):
-            raise ValueError(f'configs of the same name: {names}; their folders would be the same.')
-        for config, name in zip(args.configs, names, strict=True):
-            load_config(config)
-            note_settings(config, args.cfg_options, args.work_dir / name)
-    tables: dict[str, list[dict]] = {}
+        configs = check_configs(args)
     failed = []
     folders: dict[str, Path] = {}
-    finished: dict[str, dict[int, dict]] = {}
-    for config, name in zip(args.configs, names, strict=True):
-        finished[name] = {}
+    results: dict[str, dict[int, dict]] = {name: {} for name in configs}
+    for name, config in configs.items():
         for seed in args.seeds:
             folder = args.work_dir / name / f'seed{seed}'
             print(f'{name}, seed {seed}: {folder}', flush=True)
             try:
-                written = run(config, seed, args.cfg_options, args.tta, folder)
+                results[name][seed] = run(config, seed, args.cfg_options, args.tta, folder)
             except RuntimeError as error:
                 failed.append(f'{name}, seed {seed}: {error}')
                 print(f'failed: {failed[-1]}', file=sys.stderr)
                 continue
-            finished[name][seed] = written
             folders.setdefault(name, folder)
-    # Models without noise stand beside those with it, as long as these have one seed.
-    seeds = [written['seed'] for runs in finished.values() for written in runs.values()]
+    # Models without noise share the table of models with noise if these all have one seed.
+    seeds = [result['seed'] for by_seed in results.values() for result in by_seed.values()]
     seeds = [seed for seed in seeds if seed is not None]
     shared = seeds[0] if seeds and all(seed == seeds[0] for seed in seeds) else None
-    for name, runs in finished.items():
+    tables: dict[str, list[dict]] = {}
+    for name, by_seed in results.items():
         by_protocol: dict[str, dict[int, dict]] = {}
-        for seed, written in runs.items():
-            by_protocol.setdefault(protocol_of(written, shared), {})[seed] = written
-        for protocol, of_seeds in by_protocol.items():
-            tables.setdefault(protocol, []).extend(rows_of(name, of_seeds))
+        for seed, result in by_seed.items():
+            by_protocol.setdefault(describe_protocol(result, shared), {})[seed] = result
+        for protocol, same_protocol in by_protocol.items():
+            tables.setdefault(protocol, []).extend(collect_rows(name, same_protocol))
     print(f'\n{write_tables(tables, failed, out)}\nwritten to {out} and {out.with_suffix(".csv")}')
     if args.pictures and folders:
+        from PIL import Image
+
         path = args.work_dir / 'pictures.jpg'
-        Image.fromarray(draw_pictures(folders, args.pictures)).save(path, quality=90)
-        print(f'pictures in {path}')
+        Image.fromarray(draw_masks(folders, args.pictures)).save(path, quality=90)
+        print(f'images in {path}')
     return 1 if failed else 0
 
 

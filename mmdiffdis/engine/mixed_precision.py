@@ -1,0 +1,67 @@
+"""Mixed precision in training: the `--amp` of `tools/train.py`, and bfloat16 on the CPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmseg.registry import OPTIM_WRAPPERS
+from torch import nn
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Runs the forward pass under bfloat16 autocast on any device.
+
+    MMEngine's AmpOptimWrapper refuses to train on a CPU. bfloat16 has the range of float32, so the
+    loss is not scaled.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Context of the forward pass of a training step."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield
+
+
+def set_mixed_precision(config: Config, device: str) -> None:
+    """Sets the optimizer wrapper of `config` to bfloat16, or float16 on GPUs without bfloat16.
+
+    The VAE of Stable Diffusion overflows in float16, not in bfloat16, which has the range of
+    float32.
+
+    Args:
+        config: Training config, changed in place.
+        device: Type of the device that will train, e.g. 'cpu' or 'cuda'.
+
+    Raises:
+        ValueError: If the optimizer wrapper of `config` is neither OptimWrapper nor
+            AmpOptimWrapper.
+    """
+    wrapper = config.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(
+            f'--amp replaces OptimWrapper, but the config has optim_wrapper.type={kind!r}; leave '
+            'out --amp'
+        )
+    if device == 'cpu':
+        wrapper.type = 'BFloat16OptimWrapper'
+        return
+    wrapper.type = 'AmpOptimWrapper'
+    bfloat16 = not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
+    wrapper.setdefault('dtype', 'bfloat16' if bfloat16 else 'float16')
+
+
+def check_mixed_precision(config: Config, device: str) -> None:
+    """Checks that the optimizer wrapper of `config` runs on a device of type `device`.
+
+    Raises:
+        ValueError: If it is AmpOptimWrapper, and the device is a CPU.
+    """
+    if device == 'cpu' and config.optim_wrapper.get('type') == 'AmpOptimWrapper':
+        raise ValueError(
+            'AmpOptimWrapper needs a GPU, and there is none; --amp trains in bfloat16 on a CPU'
+        )

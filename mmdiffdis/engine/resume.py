@@ -1,0 +1,95 @@
+"""Which checkpoint a training resumes from."""
+
+import logging
+import re
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from ..checkpoints import CheckpointError, is_whole
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """Returns the path of the last whole checkpoint in `work_dir`, or None if it has none.
+
+    This is the one that MMEngine recorded as its last, or else the one of the most iterations or
+    epochs: the record is missing if the process was killed while writing it, and wrong if
+    `work_dir` was moved, or was given relative to another folder. Damaged checkpoints are skipped
+    with a warning.
+
+    Raises:
+        CheckpointError: If there are checkpoints, but all are damaged.
+    """
+    steps = {
+        path: int(path.stem.split('_')[1])
+        for path in Path(work_dir).glob('*.pth')
+        if re.fullmatch(r'(iter|epoch)_\d+', path.stem)
+    }
+    candidates = sorted(steps, key=steps.get, reverse=True)
+    record = Path(work_dir, 'last_checkpoint')
+    if record.is_file() and (recorded := Path(record.read_text().strip())).is_file():
+        candidates = [recorded, *(path for path in candidates if not path.samefile(recorded))]
+    for path in candidates:
+        if is_whole(path):
+            return str(path)
+        print_log(
+            f'{path} is truncated or damaged: going back to the checkpoint before it',
+            logger='current',
+            level=logging.WARNING,
+        )
+    if candidates:
+        raise CheckpointError(
+            f'cannot resume: every checkpoint in {work_dir} is truncated or damaged; name another '
+            'one (--resume CHECKPOINT), or start a new training without --resume'
+        )
+    return None
+
+
+def set_resume(config: Config, resume: str | None) -> None:
+    """Makes a training resume.
+
+    Args:
+        config: Training config, changed in place. Its own `resume = True` means 'auto'.
+        resume: Path of a checkpoint; 'auto' for the latest one in the work dir, if any; None for
+            what `config` says.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If it holds weights, but no training state.
+    """
+    if resume is None and config.get('resume') and not config.get('load_from'):
+        resume = 'auto'
+    if resume is None:
+        return
+    if resume == 'auto':
+        resume = latest_checkpoint(config.work_dir)
+        if resume is None:
+            print_log(f'nothing to resume from in {config.work_dir}: starting a new training')
+            config.resume = False
+            return
+    if not Path(resume).is_file():
+        raise FileNotFoundError(
+            f'cannot resume: checkpoint {resume} does not exist; expected a .pth file'
+        )
+    if resume.endswith('.safetensors'):
+        raise ValueError(
+            f'cannot resume from {resume}, which holds weights but no training state; '
+            f'to start with its weights: --cfg-options load_from={resume}'
+        )
+    # MMEngine resumes from load_from if it is set, otherwise from the work dir.
+    config.resume, config.load_from = True, resume
+
+
+def check_strategy(config: Config) -> None:
+    """Checks that a training with MMEngine's runner of strategies can be resumed.
+
+    Raises:
+        ValueError: If `config` combines a strategy with a moving average of the weights.
+    """
+    hooks = [*config.get('default_hooks', {}).values(), *config.get('custom_hooks', [])]
+    if 'runner_type' in config and any(hook and hook['type'] == 'EMAHook' for hook in hooks):
+        raise ValueError(
+            f'EMAHook does not resume under {config.runner_type}, which loads before the hook '
+            'has made its copy of the weights: train without EMA, or without `strategy`'
+        )

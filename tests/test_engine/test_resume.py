@@ -1,0 +1,110 @@
+"""Which checkpoint a training resumes from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmdiffdis.checkpoints import CheckpointError
+from mmdiffdis.engine import resume
+from mmdiffdis.engine.resume import check_strategy, latest_checkpoint, set_resume
+
+
+@pytest.fixture
+def work_dir(tmp_path, monkeypatch) -> Path:
+    """A work dir `run` in the current folder, with checkpoints after 1 and 2 iterations."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path('run')
+    folder.mkdir()
+    for iteration in (1, 2):
+        torch.save(dict(layer=torch.ones(100)), folder / f'iter_{iteration}.pth')
+    (folder / 'last_checkpoint').write_text('run/iter_2.pth')
+    return folder
+
+
+@pytest.fixture
+def messages(monkeypatch) -> list[str]:
+    """Messages that are logged."""
+    logged = []
+    monkeypatch.setattr(resume, 'print_log', lambda message, **_: logged.append(message))
+    return logged
+
+
+def config_of(work_dir: Path | str, **changes) -> Config:
+    return Config(dict(work_dir=str(work_dir), resume=False, load_from=None) | changes)
+
+
+def test_latest_checkpoint_after_a_kill_at_the_worst_moment(work_dir):
+    """While the next checkpoint, or the record of the last one, was being written."""
+    (work_dir / 'iter_3.pth').write_bytes(b'PK half of a checkpoint')
+    (work_dir / 'best_iter_9.pth').write_bytes((work_dir / 'iter_2.pth').read_bytes())
+    for record in ('', 'run/iter_0.pth', '/moved/run/iter_2.pth'):
+        (work_dir / 'last_checkpoint').write_text(record)
+        assert latest_checkpoint(work_dir) == 'run/iter_2.pth'
+    (work_dir / 'last_checkpoint').unlink()
+    assert latest_checkpoint(work_dir) == 'run/iter_2.pth'
+
+
+def test_recorded_checkpoint_comes_first(work_dir):
+    """It may lie before the furthest one, after a training that was started again."""
+    (work_dir / 'last_checkpoint').write_text('run/iter_1.pth')
+    assert latest_checkpoint(work_dir) == 'run/iter_1.pth'
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'altered', 'empty'])
+def test_damaged_last_checkpoint_is_skipped_with_a_warning(work_dir, messages, damage):
+    last = work_dir / 'iter_2.pth'
+    contents = last.read_bytes()
+    altered = contents.replace(b'layer', b'LAYER')
+    last.write_bytes({'truncated': contents[:-100], 'altered': altered, 'empty': b''}[damage])
+    assert latest_checkpoint(work_dir) == 'run/iter_1.pth'
+    assert messages == [
+        'run/iter_2.pth is truncated or damaged: going back to the checkpoint before it'
+    ]
+
+
+def test_damaged_checkpoints_only(work_dir):
+    for path in work_dir.glob('*.pth'):
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match='every checkpoint in run is truncated or damaged'):
+        latest_checkpoint(work_dir)
+
+
+def test_training_resumes_from_the_latest_or_the_given_checkpoint(work_dir):
+    for checkpoint, changes, expected in (
+        ('auto', dict(load_from='mmdiffdis://ignored'), 'run/iter_2.pth'),
+        (None, dict(resume=True), 'run/iter_2.pth'),
+        ('run/iter_1.pth', {}, 'run/iter_1.pth'),
+    ):
+        config = config_of(work_dir, **changes)
+        set_resume(config, checkpoint)
+        assert config.resume and config.load_from == expected
+    config = config_of(work_dir, load_from='weights.pth')
+    set_resume(config, None)
+    assert not config.resume and config.load_from == 'weights.pth'
+
+
+def test_nothing_to_resume_from_is_said_and_starts_a_new_training(tmp_path, messages):
+    config = config_of(tmp_path, resume=True)
+    set_resume(config, 'auto')
+    assert messages == [f'nothing to resume from in {tmp_path}: starting a new training']
+    assert not config.resume and config.load_from is None
+
+
+def test_given_checkpoint_must_be_one_of_a_training(work_dir):
+    with pytest.raises(FileNotFoundError, match=r'cannot resume: checkpoint no\.pth does not exis'):
+        set_resume(config_of(work_dir), 'no.pth')
+    Path('x.safetensors').touch()
+    with pytest.raises(ValueError, match='no training state; to start with its weights: --cfg-opt'):
+        set_resume(config_of(work_dir), 'x.safetensors')
+
+
+def test_moving_average_does_not_go_with_a_strategy():
+    config = Config(dict(default_hooks=dict(ema=dict(type='EMAHook'), timer=None)))
+    check_strategy(config)
+    config.runner_type = 'FlexibleRunner'
+    with pytest.raises(ValueError, match='EMAHook does not resume under FlexibleRunner'):
+        check_strategy(config)
+    config.default_hooks.ema = None
+    check_strategy(config)

@@ -1,0 +1,29 @@
+"""Files written atomically, and settings beside results."""
+
+import json
+
+import pytest
+
+from mmdiffdis.utils.files import atomic_write, record_settings, save_json, stem_of
+
+
+def test_failed_write_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / 'new' / 'a.json'
+    save_json({'a': 1}, path)
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
+        assert temporary.suffix == '.json' and temporary.parent == path.parent
+        temporary.write_text('half')
+        raise ZeroDivisionError
+    assert [*path.parent.iterdir()] == [path] and json.loads(path.read_text()) == {'a': 1}
+
+
+def test_changed_settings_are_named(tmp_path):
+    settings = dict(side=(8, 8), files=tmp_path, seed=0)  # JSON has neither tuples nor paths
+    for _ in range(2):
+        record_settings(settings, tmp_path / 'out')
+    with pytest.raises(ValueError, match=r'out holds results of other settings: seed, tta changed'):
+        record_settings(settings | dict(seed=1, tta=True), tmp_path / 'out')
+
+
+def test_stems_are_composed():
+    assert stem_of('a/e\u0301.b.jpg') == '\xe9.b'
