@@ -1,2 +1,3 @@
-# Four batches an update. An iteration stays a batch: four times max_iters for as many updates.
+# Four batches per update. An iteration is still one batch: max_iters times four for as many
+# updates.
 optim_wrapper = dict(accumulative_counts=4)
