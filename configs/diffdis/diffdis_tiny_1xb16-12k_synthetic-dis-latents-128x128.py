@@ -1,5 +1,5 @@
 # First stage of mmdiffdis://diffdis_tiny: trains where objects are, at half the size of the set,
-# from latents of two passes of the base (tools/dataset_converters/encode_latents.py).
+# from latents of two passes over it (tools/dataset_converters/encode_latents.py with the base).
 _base_ = ['./diffdis_tiny_1xb16-1k2_synthetic-dis-128x128.py', '../_base_/datasets/latents.py']
 
 max_iters = 12000

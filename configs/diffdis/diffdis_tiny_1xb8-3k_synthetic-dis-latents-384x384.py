@@ -1,5 +1,4 @@
-# Third stage of mmdiffdis://diffdis_tiny: trains thin structures, from latents of one pass of the
-# base.
+# Third stage of mmdiffdis://diffdis_tiny: trains thin structures, from latents of one pass.
 _base_ = ['./diffdis_tiny_1xb8-1k2_synthetic-dis-384x384.py', '../_base_/datasets/latents.py']
 
 load_from = 'work_dirs/diffdis_tiny_1xb8-4k_synthetic-dis-latents-256x256/iter_4000.pth'

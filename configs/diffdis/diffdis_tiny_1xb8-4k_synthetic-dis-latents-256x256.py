@@ -1,5 +1,5 @@
 # Second stage of mmdiffdis://diffdis_tiny: trains detail, at the size of the set, from latents of
-# one pass of the base.
+# one pass over it.
 _base_ = ['./diffdis_tiny_1xb8-1k2_synthetic-dis-256x256.py', '../_base_/datasets/latents.py']
 
 load_from = 'work_dirs/diffdis_tiny_1xb16-12k_synthetic-dis-latents-128x128/iter_12000.pth'

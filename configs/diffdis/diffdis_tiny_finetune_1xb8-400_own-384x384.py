@@ -1,5 +1,4 @@
-# Fine-tunes the shipped tiny model on DATA/{im,gt}/: `DATA=photos python tools/train.py CONFIG
-# --amp`.
+# Fine-tunes the shipped tiny model on DATA/{im,gt}/ (docs/finetuning.md).
 _base_ = [
     '../_base_/models/diffdis_tiny.py',
     '../_base_/datasets/own_384x384.py',

@@ -1,5 +1,4 @@
-# The release's recipe: single images, Adam, half precision on a GPU (--amp), decay after the 60th
-# epoch.
+# The release's recipe: single images, Adam, decay after epoch 60; half precision with --amp.
 _base_ = [
     '../_base_/models/mvanet_swin-b.py',
     '../_base_/datasets/dis5k_1024x1024.py',
@@ -13,8 +12,7 @@ train_pipeline = [
     *_base_.flip_and_pack,
 ]
 train_dataloader = dict(batch_size=1, dataset=dict(pipeline=train_pipeline))
-# The six passes of the released test. The release averages their logits, `DISTTAModel`
-# probabilities.
+# The six passes of the released test, which averages logits (`DISTTAModel`: probabilities).
 tta_resizes = [dict(type='DISResize', scale=(side, side)) for side in (768, 1024, 1152)]
 tta_pipeline = [
     _base_.load_image,

@@ -1,5 +1,4 @@
-# MMSegmentation's PIDNet-S with its recipe for Cityscapes, on DIS5K. It starts from ImageNet
-# weights:
+# MMSegmentation's PIDNet-S with its recipe for Cityscapes, on DIS5K. Other initial weights:
 #   --cfg-options model.backbone.init_cfg.checkpoint=FILE
 _base_ = [
     '../_base_/models/pidnet-s.py',

@@ -1,5 +1,4 @@
-# MMSegmentation's SegFormer with its recipe for Cityscapes, on DIS5K. It starts from ImageNet
-# weights:
+# MMSegmentation's SegFormer with its recipe for Cityscapes, on DIS5K. Other initial weights:
 #   --cfg-options model.backbone.init_cfg.checkpoint=FILE
 _base_ = [
     'mmseg::_base_/models/segformer_mit-b0.py',

@@ -1,5 +1,4 @@
-# The paper's Table 1: ground-truth masks reconstructed by Stable Diffusion's VAE; nothing is
-# trained.
+# Table 1: ground-truth masks reconstructed by Stable Diffusion's VAE; nothing is trained.
 _base_ = '../diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
 
 model = dict(

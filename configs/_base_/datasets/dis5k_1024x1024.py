@@ -13,8 +13,7 @@ augment = [
     dict(type='DISColorJitter'),
 ]
 resize = dict(type='DISResize', scale=scale)
-# The flip comes last, where it costs least: windows and angles are as likely as their mirror
-# images.
+# The flip comes last, where it costs least: crops and angles are symmetrically distributed.
 flip_and_pack = [dict(type='RandomFlip', prob=0.5), dict(type='PackDISInputs')]
 # After the resize, so that the ground truth keeps its size.
 load_gt_and_pack = [dict(type='LoadDISAnnotations'), dict(type='PackDISInputs')]

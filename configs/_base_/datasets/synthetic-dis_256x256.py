@@ -1,6 +1,5 @@
 # The set that tools/dataset_converters/synthetic_dis.py generates, in DIS5K's layout. Its images
-# have at least 256 px; any folder of the same layout can take its place (--cfg-options, or
-# inherit).
+# have at least 256 px. Any other folder of this layout works as well (data_root).
 _base_ = './dis5k_1024x1024.py'
 
 data_root = 'data/synthetic_dis'

@@ -5,8 +5,7 @@ vae = dict(
     block_out_channels=(8, 16, 32, 64),
     layers_per_block=1,
     latent_channels=16,
-    # Few groups: normalising each channel by itself would erase flat regions, which masks mostly
-    # are.
+    # Few groups: normalising single channels would erase flat regions, most of a mask.
     norm_num_groups=2,
     # 1 / 0.79, the standard deviation of the latents of images, masks and edges.
     scaling_factor=1.26,

@@ -1,5 +1,4 @@
-# Divides weights, gradients and optimizer states among the GPUs, by blocks of the U-Net and the
-# VAE.
+# Divides weights, gradients and optimizer states among the GPUs, by U-Net and VAE blocks.
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='FSDPStrategy',
