@@ -205,6 +205,7 @@ def test_runner_trains_and_scores_a_row_of_a_table(write_set, tmp_path):
     assert metric.protocol == dict(quantise=True, min_max=True, binarise=0.5)
 
 
+@pytest.mark.slow
 def test_test_tool_records_the_six_passes_and_the_seeds(write_set, tmp_path, monkeypatch):
     """tools/test.py --tta on the full-size config, its model tiny and its sizes a quarter."""
     monkeypatch.setenv('LOCAL_RANK', '0')
