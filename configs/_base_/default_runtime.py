@@ -7,8 +7,10 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 randomness = dict(seed=0, diff_rank_seed=True)
-# Statistics of the global batch, however many GPUs share it.
+# BatchNorm uses the statistics of the global batch on any number of GPUs.
 sync_bn = 'torch'
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
 log_processor = dict(by_epoch=True)
 log_level = 'INFO'
 load_from = None

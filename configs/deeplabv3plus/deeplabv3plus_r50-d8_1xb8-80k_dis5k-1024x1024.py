@@ -12,4 +12,4 @@ model = dict(
     decode_head=dict(num_classes=2, norm_cfg=norm_cfg),
     auxiliary_head=dict(num_classes=2, norm_cfg=norm_cfg),
 )
-train_dataloader = dict(batch_size=8, sampler=dict(type='SeededSampler', endless=True))
+train_dataloader = dict(batch_size=8)

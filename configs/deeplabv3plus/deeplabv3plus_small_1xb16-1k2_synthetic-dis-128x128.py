@@ -1,4 +1,4 @@
-# A ResNet-18 of a quarter of the width, from scratch, on the drawn set.
+# DeepLabV3+ with a ResNet-18 of a quarter of the width, from scratch, on the synthetic set.
 _base_ = [
     'mmseg::_base_/models/deeplabv3plus_r50-d8.py',
     '../_base_/datasets/synthetic-dis_128x128.py',
@@ -13,7 +13,7 @@ model = dict(
     decode_head=dict(
         in_channels=128,
         channels=32,
-        # the last map has 16x16 pixels
+        # The last feature map has 16x16 pixels.
         dilations=(1, 2, 4, 6),
         c1_in_channels=16,
         c1_channels=12,

@@ -1,4 +1,4 @@
-# The tiny model at the size that the synthetic set is drawn in.
+# The tiny model at the size of the synthetic set.
 _base_ = [
     '../_base_/models/diffdis_tiny.py',
     '../_base_/datasets/synthetic-dis_256x256.py',
@@ -6,3 +6,4 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size=8)
+tta_model = dict(min_max=True)

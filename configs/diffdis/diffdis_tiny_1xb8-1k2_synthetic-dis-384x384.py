@@ -1,4 +1,4 @@
-# The tiny model at 384 pixels; mmdiffdis://diffdis_tiny is of it.
+# The tiny model at 384 px, the size of mmdiffdis://diffdis_tiny.
 _base_ = [
     '../_base_/models/diffdis_tiny.py',
     '../_base_/datasets/synthetic-dis_384x384.py',
@@ -6,3 +6,4 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size=8)
+tta_model = dict(min_max=True)

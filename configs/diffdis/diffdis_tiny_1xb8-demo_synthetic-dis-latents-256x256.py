@@ -1,16 +1,11 @@
-# A few minutes on two cores, from scratch and from latents: what `make demo` trains.
-_base_ = './diffdis_tiny_1xb8-1k2_synthetic-dis-256x256.py'
+# The training of `make demo`: a few minutes on two cores, from scratch, from latents.
+_base_ = ['./diffdis_tiny_1xb8-1k2_synthetic-dis-256x256.py', '../_base_/datasets/latents.py']
 
 max_iters = 700
 model = dict(data_preprocessor=dict(cutmix=None))
 train_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        _delete_=True,
-        type='LatentDataset',
-        latent_file='data/synthetic_dis/latents_256x256.safetensors',
-    ),
+    **_base_.latent_loader,
+    dataset=dict(**_base_.latents, latent_file='data/synthetic_dis/latents_256x256.safetensors'),
 )
 train_cfg = dict(max_iters=max_iters, val_interval=350)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
@@ -22,6 +17,6 @@ default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(interval=350, save_best=None),
 )
-custom_hooks = [dict(type='DISPanelHook'), dict(type='ProgressBarHook')]
-# The bar shows it; the log lines would tear it apart.
+custom_hooks = [*_base_.custom_hooks, dict(type='ProgressBarHook')]
+# Log lines would break the progress bar, which shows the same.
 log_level = 'WARNING'

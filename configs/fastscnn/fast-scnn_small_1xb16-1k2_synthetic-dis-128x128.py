@@ -1,5 +1,6 @@
-# A stock mmseg segmentor on the same data, under the same measures: Fast-SCNN, two classes.
+# MMSegmentation's Fast-SCNN for two classes, from scratch, on the synthetic set.
 _base_ = [
+    '../_base_/models/imagenet_preprocessor.py',
     '../_base_/datasets/synthetic-dis_128x128.py',
     '../_base_/schedules/schedule_1k2.py',
 ]
@@ -14,13 +15,7 @@ head = dict(
 )
 model = dict(
     type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        size=_base_.scale,
-    ),
+    data_preprocessor=dict(**_base_.imagenet_preprocessor, size=_base_.scale),
     backbone=dict(
         type='FastSCNN',
         downsample_dw_channels=(32, 48),
@@ -53,5 +48,3 @@ model = dict(
     train_cfg={},
     test_cfg=dict(mode='whole'),
 )
-# Its passes are already probabilities; only the released DiffDIS test stretches them.
-tta_model = dict(min_max=False)

@@ -1,5 +1,5 @@
-# The first release's inference: the prompt padded to 77 tokens, the channels clipped one by one. Its
-# training is not published; the schedule here is the second's.
+# The first release's inference: the prompt is padded to 77 tokens, each channel is clipped. Its
+# training is not published; the schedule is the second release's.
 _base_ = './genpercept_sd21_8xb4-30k_dis5k-1024x1024.py'
 
 model = dict(

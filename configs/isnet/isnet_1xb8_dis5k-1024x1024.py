@@ -1,9 +1,9 @@
-# The paper's recipe: flips alone, Adam of 1e-3, until 20 validations bring nothing new. The first
-# stage, isnet_gt-encoder_1xb8_dis5k-1024x1024.py, has to be trained before.
+# The paper's recipe: horizontal flips, Adam, 1e-3, until 20 validations bring no improvement. The
+# first stage, isnet_gt-encoder_1xb8_dis5k-1024x1024.py, is trained before.
 _base_ = [
     '../_base_/models/isnet.py',
     '../_base_/datasets/dis5k_opencv_1024x1024.py',
-    '../_base_/default_runtime.py',
+    '../_base_/iteration_runtime.py',
 ]
 
 model = dict(
@@ -15,28 +15,18 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadDISImage'),
+    _base_.load_image,
     dict(type='LoadDISAnnotations'),
-    dict(type='DISResize', scale=_base_.scale, backend='cv2'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDISInputs'),
+    _base_.resize,
+    *_base_.flip_and_pack,
 ]
-train_dataloader = dict(
-    batch_size=8,
-    sampler=dict(type='SeededSampler', endless=True),
-    dataset=dict(pipeline=train_pipeline),
-)
+train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3))
-# No end is set: `EarlyStoppingHook` finds it.
+# `EarlyStoppingHook` ends the training.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=1_000_000, val_interval=2000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-log_processor = dict(by_epoch=False)
-default_hooks = dict(
-    logger=dict(log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=2000)
-)
+default_hooks = dict(checkpoint=dict(interval=2000))
 custom_hooks = [
-    dict(type='DISPanelHook'),
+    *_base_.custom_hooks,
     dict(type='EarlyStoppingHook', monitor='maxF', rule='greater', patience=20),
 ]

@@ -1,4 +1,4 @@
-# The first stage of IS-Net's training. Its best checkpoint is what the second starts from:
+# First stage of IS-Net's training. The second stage takes its best checkpoint:
 #   python tools/train.py configs/isnet/isnet_1xb8_dis5k-1024x1024.py \
 #       --cfg-options model.gt_encoder.init_cfg.checkpoint=FILE
 _base_ = './isnet_1xb8_dis5k-1024x1024.py'

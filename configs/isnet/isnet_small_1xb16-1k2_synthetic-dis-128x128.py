@@ -1,4 +1,4 @@
-# An eighth of the width, on the drawn set.
+# IS-Net of an eighth of the width, on the synthetic set.
 _base_ = [
     '../_base_/models/isnet.py',
     '../_base_/datasets/synthetic-dis_128x128.py',

@@ -1,4 +1,4 @@
-# With features supervised by the encoder of masks, which has to be trained before.
+# With feature supervision by the ground-truth encoder, which is trained before.
 _base_ = './isnet_small_1xb16-1k2_synthetic-dis-128x128.py'
 
 stem = 'isnet_small_gt-encoder_1xb16-1k2_synthetic-dis-128x128'

@@ -1,4 +1,4 @@
-# The first stage of isnet_small_feature-supervision_1xb16-1k2_synthetic-dis-128x128.py.
+# First stage of isnet_small_feature-supervision_1xb16-1k2_synthetic-dis-128x128.py.
 _base_ = './isnet_small_1xb16-1k2_synthetic-dis-128x128.py'
 
 model = dict(

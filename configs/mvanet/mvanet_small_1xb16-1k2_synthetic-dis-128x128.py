@@ -1,20 +1,8 @@
-# A small MVANet from scratch, on drawn images.
+# A small MVANet from scratch, on the synthetic set.
 _base_ = [
     '../_base_/models/mvanet_swin-b.py',
     '../_base_/datasets/synthetic-dis_128x128.py',
     '../_base_/schedules/schedule_1k2.py',
 ]
 
-model = dict(
-    backbone=dict(
-        embed_dims=24,
-        depths=(2, 2, 2, 2),
-        num_heads=(2, 4, 8, 16),
-        window_size=4,
-        drop_path_rate=0.0,
-        init_cfg=None,
-    ),
-    channels=32,
-    head_channels=48,
-)
-tta_model = dict(min_max=False)
+model = dict(backbone=_base_.swin_small, channels=32, head_channels=48)

@@ -1,4 +1,4 @@
-# As released: single images, Adam, half precision on a GPU (--amp), decaying after the 60th epoch.
+# The release's recipe: single images, Adam, decay after epoch 60; half precision with --amp.
 _base_ = [
     '../_base_/models/mvanet_swin-b.py',
     '../_base_/datasets/dis5k_1024x1024.py',
@@ -6,34 +6,20 @@ _base_ = [
 ]
 
 train_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(type='LoadDISAnnotations', dtype='uint8'),
-    dict(type='DISRandomCenterCrop', max_border=30),
-    dict(type='DISRandomRotate', prob=0.2, degree=15),
-    dict(type='DISColorJitter'),
-    dict(type='DISResize', scale=_base_.scale, backend='torch'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDISInputs'),
+    *_base_.load_pair,
+    *_base_.augment,
+    dict(**_base_.resize, backend='torch'),
+    *_base_.flip_and_pack,
 ]
 train_dataloader = dict(batch_size=1, dataset=dict(pipeline=train_pipeline))
-# The released test: six passes. It averages logits, here probabilities are averaged.
+# The six passes of the released test, which averages logits (`DISTTAModel`: probabilities).
+tta_resizes = [dict(type='DISResize', scale=(side, side)) for side in (768, 1024, 1152)]
 tta_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='DISResize', scale=(side, side)) for side in (768, 1024, 1152)],
-            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
-            [dict(type='LoadDISAnnotations')],
-            [dict(type='PackDISInputs')],
-        ],
-    ),
+    _base_.load_image,
+    dict(type='TestTimeAug', transforms=[tta_resizes, *_base_.tta_after_resize]),
 ]
-tta_model = dict(min_max=False)
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-5))
-# The factor of the epoch at which it begins is 1: the 61st is the first of a lower rate.
+# The factor at epoch `begin` is 1, so epoch 61 is the first with a lower learning rate.
 param_scheduler = dict(type='ExponentialLR', gamma=0.9, begin=59)
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=80, val_interval=5)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')

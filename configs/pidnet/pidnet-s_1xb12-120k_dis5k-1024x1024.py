@@ -1,4 +1,4 @@
-# MMSegmentation's PIDNet-S with its recipe for Cityscapes, on DIS5K. It starts from ImageNet:
+# MMSegmentation's PIDNet-S with its recipe for Cityscapes, on DIS5K. Other initial weights:
 #   --cfg-options model.backbone.init_cfg.checkpoint=FILE
 _base_ = [
     '../_base_/models/pidnet-s.py',
@@ -14,22 +14,16 @@ model = dict(
         )
     )
 )
-# Edges after the resizing: of whole pixels.
 train_pipeline = [
-    dict(type='LoadDISImage'),
+    _base_.load_image,
     dict(type='LoadDISAnnotations'),
     dict(type='DISRandomCenterCrop', max_border=30),
     dict(type='DISColorJitter'),
-    dict(type='DISResize', scale=_base_.scale),
-    dict(type='GenerateDISEdge'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDISInputs'),
+    _base_.resize,
+    dict(type='GenerateDISEdge'),  # after the resize, so that edges stay 0 or 1
+    *_base_.flip_and_pack,
 ]
-train_dataloader = dict(
-    batch_size=12,
-    sampler=dict(type='SeededSampler', endless=True),
-    dataset=dict(pipeline=train_pipeline),
-)
+train_dataloader = dict(batch_size=12, dataset=dict(pipeline=train_pipeline))
 
 max_iters = 120_000
 param_scheduler = dict(eta_min=0.0, end=max_iters)

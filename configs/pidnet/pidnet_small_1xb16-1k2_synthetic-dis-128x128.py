@@ -1,4 +1,4 @@
-# A quarter of the width, from scratch, on the drawn set.
+# PIDNet of a quarter of the width, from scratch, on the synthetic set.
 _base_ = [
     '../_base_/models/pidnet-s.py',
     '../_base_/datasets/synthetic-dis_128x128.py',
@@ -10,14 +10,12 @@ model = dict(
     backbone=dict(channels=8, ppm_channels=24),
     decode_head=dict(in_channels=32, channels=32),
 )
-# Edges after the resizing: of whole pixels.
 train_pipeline = [
-    dict(type='LoadDISImage'),
+    _base_.load_image,
     dict(type='LoadDISAnnotations'),
     dict(type='DISRandomCenterCrop', max_border=30),
-    dict(type='DISResize', scale=_base_.scale),
-    dict(type='GenerateDISEdge'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDISInputs'),
+    _base_.resize,
+    dict(type='GenerateDISEdge'),  # after the resize, so that edges stay 0 or 1
+    *_base_.flip_and_pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,4 +1,4 @@
-# MMSegmentation's SegFormer with its recipe for Cityscapes, on DIS5K. It starts from ImageNet:
+# MMSegmentation's SegFormer with its recipe for Cityscapes, on DIS5K. Other initial weights:
 #   --cfg-options model.backbone.init_cfg.checkpoint=FILE
 _base_ = [
     'mmseg::_base_/models/segformer_mit-b0.py',
@@ -22,7 +22,7 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=True),
     ),
 )
-train_dataloader = dict(batch_size=8, sampler=dict(type='SeededSampler', endless=True))
+train_dataloader = dict(batch_size=8)
 
 max_iters = 160_000
 optim_wrapper = dict(

@@ -1,4 +1,4 @@
-# Half of the smallest width, from scratch, on the drawn set.
+# SegFormer of half of MiT-B0's width, from scratch, on the synthetic set.
 _base_ = [
     'mmseg::_base_/models/segformer_mit-b0.py',
     '../_base_/datasets/synthetic-dis_128x128.py',

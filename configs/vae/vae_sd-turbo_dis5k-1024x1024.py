@@ -1,4 +1,4 @@
-# Table 1: how well SD's VAE alone brings true masks back; nothing is trained.
+# Table 1: ground-truth masks reconstructed by Stable Diffusion's VAE; nothing is trained.
 _base_ = '../diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# The third stage: the decoder once more, from where the second left it, at half its learning rate.
+# Third stage: more training of the decoder, at half of the second stage's learning rate.
 _base_ = './vae_tiny-decoder_1xb4-800_synthetic-dis-128x128.py'
 
 load_from = 'work_dirs/vae_tiny-decoder_1xb4-800_synthetic-dis-128x128/iter_800.pth'

@@ -1,5 +1,5 @@
-# The second stage: the decoder alone, for masks and edges alone, which is all that DiffDIS decodes.
-# The latents stay those of the first stage.
+# Second stage: the decoder alone, on masks and edges alone, since DiffDIS decodes nothing else. The
+# latents stay those of the first stage.
 _base_ = './vae_tiny_1xb2-2k_synthetic-dis-128x128.py'
 
 model = dict(image_weight=0.0)
@@ -17,6 +17,6 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),
-    # Down to 0: an eta_min would lift the encoder's learning rate of 0.
+    # eta_min above 0 would raise the encoder's learning rate of 0.
     dict(type='CosineAnnealingLR', eta_min=0.0, begin=50, end=800, by_epoch=False),
 ]

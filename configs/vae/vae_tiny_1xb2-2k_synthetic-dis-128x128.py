@@ -1,8 +1,8 @@
-# The tiny VAE, trained on crops of images, masks and edges at once.
+# First stage of the tiny VAE: trained on crops of images, masks and edges at once.
 _base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/datasets/synthetic-dis_256x256.py',
     '../_base_/models/vae_tiny.py',
+    '../_base_/datasets/synthetic-dis_256x256.py',
+    '../_base_/iteration_runtime.py',
 ]
 
 model = dict(
@@ -15,10 +15,9 @@ model = dict(
 
 train_dataloader = dict(
     batch_size=2,
-    sampler=dict(type='SeededSampler', endless=True),
     dataset=dict(
         pipeline=[
-            dict(type='LoadDISImage'),
+            _base_.load_image,
             dict(type='LoadDISAnnotations'),
             dict(type='GenerateDISEdge'),
             dict(type='RandomFlip', prob=0.5),
@@ -29,8 +28,6 @@ train_dataloader = dict(
     ),
 )
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=500)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.99), weight_decay=0.0),
@@ -40,8 +37,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=100, end=2000, by_epoch=False),
 ]
-log_processor = dict(by_epoch=False)
-default_hooks = dict(
-    logger=dict(log_metric_by_epoch=False),
-    checkpoint=dict(by_epoch=False, interval=500),
-)
+default_hooks = dict(checkpoint=dict(interval=500))

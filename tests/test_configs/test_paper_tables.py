@@ -1,8 +1,7 @@
-"""The configs of the paper's tables: what each changes, and that each trains, at a tiny size."""
+"""Configs of the paper's tables: what each changes, and that each trains, at a tiny size."""
 
 import json
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
 from safetensors.torch import save_file
+from shipped_configs import CONFIGS, FULL_SIZE, TABLE_1, load
 
 from mmdiffdis.models import DiffusionSegmentor
 
 test_tool = load_tool('test.py')
-CONFIGS = ROOT / 'configs'
-FULL = 'diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
-TABLE_1 = 'vae/vae_sd-turbo_dis5k-1024x1024.py'
 
 # Config -> its base, and the settings in which the two differ.
 ABLATIONS = {
@@ -47,19 +44,14 @@ ABLATIONS = {
 }
 
 
-def path_of(name: str | None) -> str:
+def path_of(name: str | None) -> Path:
     if name is None:
-        return FULL
-    return f'diffdis/ablations/diffdis_{name}_1xb4-90e_dis5k-1024x1024.py'
-
-
-@cache
-def load(path: str) -> dict:
-    return Config.fromfile(CONFIGS / path).to_dict()
+        return FULL_SIZE
+    return CONFIGS / f'diffdis/ablations/diffdis_{name}_1xb4-90e_dis5k-1024x1024.py'
 
 
 def differences(a, b, path: str = '') -> set[str]:
-    """Dotted keys of the settings, as far down as both are dicts, in which `a` and `b` differ."""
+    """Returns the dotted keys of the settings in which two nested dicts differ."""
     if not (isinstance(a, dict) and isinstance(b, dict)):
         return set() if a == b else {path}
     absent = object()
@@ -72,9 +64,9 @@ def differences(a, b, path: str = '') -> set[str]:
     }
 
 
-def shrink(path: str) -> dict:
-    """The config's model at the width of the tests' tiny one, its switches as they are."""
-    model, tiny = load(path)['model'], tiny_config()
+def shrink(path: Path) -> dict:
+    """Returns the config's model at the width of the tests' tiny one, with all its options."""
+    model, tiny = load(path).to_dict()['model'], tiny_config()
     sizes = {key: value for key, value in tiny['backbone'].items() if key not in ('bde', 'swci')}
     small = dict(model, vae=tiny['vae'], init_cfg=None)
     if 'backbone' in model:
@@ -91,22 +83,20 @@ def test_differences_are_found_at_every_depth():
 
 
 def test_every_ablation_is_listed_here():
-    files = {path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('*/ablations/*.py')}
-    assert files == {path_of(name) for name in ABLATIONS}
+    assert {*CONFIGS.glob('*/ablations/*.py')} == {path_of(name) for name in ABLATIONS}
 
 
 @pytest.mark.parametrize('name', ABLATIONS)
 def test_ablation_differs_from_its_base_in_what_it_ablates(name):
     base, ablated = ABLATIONS[name]
-    text = (CONFIGS / path_of(name)).read_text()
-    (inherited,) = re.findall(r"^_base_ = '(.+)'$", text, re.MULTILINE)
-    here = (CONFIGS / path_of(name)).parent
-    assert (here / inherited).resolve() == (CONFIGS / path_of(base)).resolve()
-    assert differences(load(path_of(base)), load(path_of(name))) == ablated
+    path, base = path_of(name), path_of(base)
+    (inherited,) = re.findall(r"^_base_ = '(.+)'$", path.read_text(), re.MULTILINE)
+    assert (path.parent / inherited).resolve() == base
+    assert differences(load(base).to_dict(), load(path).to_dict()) == ablated
 
 
 def test_reconstruction_differs_in_the_model_and_shares_its_autoencoder():
-    full, table_1 = load(FULL), load(TABLE_1)
+    full, table_1 = load(FULL_SIZE).to_dict(), load(TABLE_1).to_dict()
     assert differences({**full, 'model': 0}, {**table_1, 'model': 0}) == set()
     assert table_1['model']['vae'] == full['model']['vae']
     assert table_1['model']['size'] == (1024, 1024)
@@ -127,7 +117,7 @@ def test_model_has_the_parts_that_the_paper_says(name):
     model = MODELS.build(shrink(path_of(name)))
     attention = model.neck.transformer.mutual_attention
     parts = (
-        model.edge,
+        'edge' in model.targets,
         attention and attention.interaction,
         model.backbone.swci is not None,
         model.data_preprocessor.cutmix is not None,
@@ -147,8 +137,8 @@ STEPS = {  # timesteps in training, timesteps at test
 def test_denoising_takes_the_steps_that_the_paper_says(name):
     training, test = STEPS[name]
     model = MODELS.build(shrink(path_of(name)))
-    assert model.scheduler.timesteps(model.test_cfg['num_steps']) == test
-    steps = model._training_timesteps(20000, 1, torch.device('cpu'))
+    assert model.test_timesteps == test
+    steps = model.scheduler.training_timesteps(**model.train_cfg, batch_size=20000, num_halves=1)
     if isinstance(training, list):  # one after another
         assert steps == training
     else:  # one, drawn per image
@@ -156,8 +146,8 @@ def test_denoising_takes_the_steps_that_the_paper_says(name):
         assert set(torch.as_tensor(drawn).flatten().tolist()) == training
 
 
-@pytest.mark.parametrize('path', [FULL, *map(path_of, ABLATIONS)])
-def test_tiny_twin_trains_and_predicts(path):
+@pytest.mark.parametrize('path', [FULL_SIZE, *map(path_of, ABLATIONS)], ids=lambda path: path.stem)
+def test_tiny_version_trains_and_predicts(path):
     torch.manual_seed(0)
     model = MODELS.build(shrink(path))
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-4))
@@ -181,9 +171,9 @@ def test_tiny_twin_trains_and_predicts(path):
     assert not torch.equal(first.seg_logits.data, second.seg_logits.data)
 
 
-def tiny_run(path: str, root: Path, work_dir: Path, side: int = 64) -> Config:
-    """The whole config, its model tiny, on a few small pictures."""
-    cfg = Config.fromfile(CONFIGS / path)
+def tiny_run(path: Path, root: Path, work_dir: Path, side: int = 64) -> Config:
+    """Returns the whole config with a tiny model, on a few small images."""
+    cfg = load(path)
     cfg.model = shrink(path)
     if 'size' in cfg.model:
         cfg.model.size = (side, side)
@@ -202,23 +192,24 @@ def tiny_run(path: str, root: Path, work_dir: Path, side: int = 64) -> Config:
     return cfg
 
 
-def test_rows_of_a_table_come_from_the_runner(write_set, tmp_path):
+def test_runner_trains_and_scores_a_row_of_a_table(write_set, tmp_path):
     """Two iterations, a validation and a test of one whole config: hooks, schedule, data."""
     root = write_set(tmp_path, 'DIS-TR', tuple('abcdefgh'))
     write_set(tmp_path, 'DIS-VD', ('a', 'b'))
     runner = Runner.from_cfg(tiny_run(path_of('sd-turbo_vanilla'), root, tmp_path / 'work'))
     runner.train()
     assert runner.iter == 2
-    figures = runner.test()
-    assert set(figures) == {'maxF', 'wF', 'E', 'S', 'MAE'}
+    scores = runner.test()
+    assert set(scores) == {'maxF', 'wF', 'E', 'S', 'MAE'}
     (metric,) = runner.test_loop.evaluator.metrics
     assert metric.protocol == dict(quantise=True, min_max=True, binarise=0.5)
 
 
-def test_six_passes_are_recorded_and_seeds_too(write_set, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_test_tool_records_the_six_passes_and_the_seeds(write_set, tmp_path, monkeypatch):
     """tools/test.py --tta on the full-size config, its model tiny and its sizes a quarter."""
     monkeypatch.setenv('LOCAL_RANK', '0')
-    cfg = tiny_run(FULL, write_set(tmp_path, 'DIS-VD', ('a',)), tmp_path / 'work', side=256)
+    cfg = tiny_run(FULL_SIZE, write_set(tmp_path, 'DIS-VD', ('a',)), tmp_path / 'work', side=256)
     cfg.model.test_cfg.seed = [0, 1]
     cfg.dump(tmp_path / 'tiny.py')
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'tiny.pth')
@@ -247,12 +238,12 @@ def test_six_passes_are_recorded_and_seeds_too(write_set, tmp_path, monkeypatch)
 
 def test_table_1_is_scored(write_set, tmp_path):
     root = write_set(tmp_path, 'DIS-VD', ('a', 'b'))
-    figures = Runner.from_cfg(tiny_run(TABLE_1, root, tmp_path / 'work')).test()
-    assert 0 < figures['MAE'] < 1
+    scores = Runner.from_cfg(tiny_run(TABLE_1, root, tmp_path / 'work')).test()
+    assert 0 < scores['MAE'] < 1
 
 
-def test_from_scratch_means_the_unet_alone(tmp_path):
-    """Stable Diffusion's VAE and prompt, the U-Net as it was drawn, and its prediction type."""
+def test_only_the_unet_of_the_from_scratch_config_is_random(tmp_path):
+    """VAE and prompt are Stable Diffusion's; the U-Net and its prediction type stay."""
     model = MODELS.build(shrink(path_of('scratch_vanilla')))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     vae = MODELS.build(tiny_config()['vae'])
@@ -266,7 +257,7 @@ def test_from_scratch_means_the_unet_alone(tmp_path):
     prompt = torch.rand_like(model.prompt)
     save_file(dict(prompt=prompt), tmp_path / 'prompt.safetensors')
 
-    init_cfg = load(path_of('scratch_vanilla'))['model']['init_cfg'] | dict(
+    init_cfg = load(path_of('scratch_vanilla')).to_dict()['model']['init_cfg'] | dict(
         pretrained=str(tmp_path), prompt_embedding=str(tmp_path / 'prompt.safetensors')
     )
     initialize(model, init_cfg)
@@ -279,8 +270,8 @@ def test_from_scratch_means_the_unet_alone(tmp_path):
     assert model.scheduler.prediction_type == 'epsilon'
 
 
-def test_document_names_every_config_and_no_other():
+def test_document_names_exactly_the_configs_of_the_tables():
     text = (ROOT / 'docs' / 'paper_tables.md').read_text()
     text = text.replace('$C/', 'configs/diffdis/').replace('$A/', 'configs/diffdis/ablations/')
-    named = set(re.findall(r'configs/(\S+?\.py)', text))
-    assert named == {FULL, TABLE_1, *map(path_of, ABLATIONS)}
+    named = {ROOT / path for path in re.findall(r'configs/\S+?\.py', text)}
+    assert named == {FULL_SIZE, TABLE_1, *map(path_of, ABLATIONS)}

@@ -68,7 +68,7 @@ def small_config(folder: Path, by_epoch: bool = False, workers: int = 0, **chang
                 num_workers=workers,
                 drop_last=True,  # a batch of one image has no statistics
                 persistent_workers=workers > 0,
-                sampler=dict(type='SeededSampler', endless=not by_epoch),
+                sampler=dict(type='SeededSampler'),
                 dataset=dict(**data, pipeline=[*LOAD, *AUGMENT, *FINISH]),
             ),
             val_dataloader=dict(

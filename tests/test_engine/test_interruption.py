@@ -18,7 +18,7 @@ from mmseg.registry import HOOKS
 from small_training import STEMS, build_runner, small_config
 
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.engine import WholeCheckpointHook
+from mmdiffdis.engine import RandomStreamsHook, WholeCheckpointHook
 from mmdiffdis.engine.whole_checkpoint_hook import WholeFilesBackend
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,10 +135,14 @@ def test_killed_training_ends_bit_equal(folder, monkeypatch):
     assert len(history['train/loss'].data[0]) == 16
 
 
-def test_order_and_loop_must_agree(folder):
-    config = small_config(folder, **{'train_dataloader.sampler.endless': False})
-    with pytest.raises(ValueError, match=r'expected train_dataloader\.sampler\.endless=True'):
-        build_runner(config).train()
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_sampler_is_endless_in_loops_of_iterations_alone(folder, by_epoch):
+    """Whatever the config says: the opposite would end a loop's samples, or never end an epoch."""
+    config = small_config(folder, by_epoch, **{'train_dataloader.sampler.endless': by_epoch})
+    runner = build_runner(config)
+    runner.train_loop  # noqa: B018, builds it
+    RandomStreamsHook().before_train(runner)
+    assert runner.train_dataloader.sampler.endless is not by_epoch
 
 
 # --- checkpoints

@@ -3,42 +3,40 @@ dataset_type = 'DIS5KDataset'
 data_root = 'data/DIS5K'
 scale = (1024, 1024)
 
-train_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(type='LoadDISAnnotations', dtype='uint8'),
-    dict(type='GenerateDISEdge'),
+# Pieces of pipelines. A child's list replaces its base's, so configs that change a step build their
+# pipelines of these pieces, e.g. [*_base_.load_pair, *_base_.augment, _base_.resize, ...].
+load_image = dict(type='LoadDISImage')
+load_pair = [load_image, dict(type='LoadDISAnnotations', dtype='uint8')]
+augment = [
     dict(type='DISRandomCenterCrop', max_border=30),
     dict(type='DISRandomRotate', prob=0.2, degree=15),
     dict(type='DISColorJitter'),
-    dict(type='DISResize', scale=scale, backend='torch'),
-    # Last, where it costs least; a window, an angle and their mirror images are equally likely.
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDISInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(type='DISResize', scale=scale),
-    # After the resizing: the truth keeps its size.
-    dict(type='LoadDISAnnotations'),
-    dict(type='PackDISInputs'),
+resize = dict(type='DISResize', scale=scale)
+# The flip comes last, where it costs least: crops and angles are symmetrically distributed.
+flip_and_pack = [dict(type='RandomFlip', prob=0.5), dict(type='PackDISInputs')]
+# After the resize, so that the ground truth keeps its size.
+load_gt_and_pack = [dict(type='LoadDISAnnotations'), dict(type='PackDISInputs')]
+tta_resizes = [dict(type='DISResize', scale=(side, side)) for side in (768, 1024, 1280)]
+tta_after_resize = [
+    [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
+    *[[step] for step in load_gt_and_pack],
 ]
-# The released test: six passes, each stretched to [0, 1], averaged.
+
+train_pipeline = [
+    *load_pair,
+    dict(type='GenerateDISEdge'),
+    *augment,
+    dict(**resize, backend='torch'),
+    *flip_and_pack,
+]
+test_pipeline = [load_image, resize, *load_gt_and_pack]
+# The six passes of the released DiffDIS test.
 tta_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [
-                dict(type='DISResize', scale=(int(scale[0] * ratio), int(scale[1] * ratio)))
-                for ratio in (0.75, 1.0, 1.25)
-            ],
-            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
-            [dict(type='LoadDISAnnotations')],
-            [dict(type='PackDISInputs')],
-        ],
-    ),
+    load_image,
+    dict(type='TestTimeAug', transforms=[tta_resizes, *tta_after_resize]),
 ]
-tta_model = dict(type='DISTTAModel', min_max=True)
+tta_model = dict(type='DISTTAModel')
 
 train_dataloader = dict(
     batch_size=4,

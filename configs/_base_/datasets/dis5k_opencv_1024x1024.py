@@ -1,31 +1,13 @@
-# DIS5K resized by OpenCV's bilinear, which does not smooth what it shrinks: what the released IS-Net and
-# BiRefNet learnt from and are tested on.
+# DIS5K resized by OpenCV's bilinear interpolation, which does not antialias: the released IS-Net
+# and BiRefNet were trained and tested with it.
 _base_ = './dis5k_1024x1024.py'
 
-test_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(type='DISResize', scale=_base_.scale, backend='cv2'),
-    dict(type='LoadDISAnnotations'),
-    dict(type='PackDISInputs'),
-]
+resize = dict(**_base_.resize, backend='cv2')
+test_pipeline = [_base_.load_image, resize, *_base_.load_gt_and_pack]
+tta_resizes = [dict(**step, backend='cv2') for step in _base_.tta_resizes]
 tta_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [
-                dict(
-                    type='DISResize',
-                    scale=tuple(int(side * ratio) for side in _base_.scale),
-                    backend='cv2',
-                )
-                for ratio in (0.75, 1.0, 1.25)
-            ],
-            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
-            [dict(type='LoadDISAnnotations')],
-            [dict(type='PackDISInputs')],
-        ],
-    ),
+    _base_.load_image,
+    dict(type='TestTimeAug', transforms=[tta_resizes, *_base_.tta_after_resize]),
 ]
 
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,21 +1,17 @@
-# One folder of pictures of your own, <DATA>/{im,gt}/, a fifth of which is held out: neither a video's
-# frames nor a burst's pictures are divided. DATA is an environment variable.
+# A folder of your own images, <DATA>/{im,gt}/ (DATA is an environment variable). A fifth of it is
+# held out; frames of one video, or images of one burst, are kept together.
 _base_ = './dis5k_1024x1024.py'
 
 data_root = '{{$DATA:data/own}}'
-# As the test pipeline, with the edges for the validation loss.
-val_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(type='DISResize', scale=_base_.scale),
+# The test pipeline, with edges for the validation loss.
+load_gt_edge_and_pack = [
     dict(type='LoadDISAnnotations'),
     dict(type='GenerateDISEdge'),
     dict(type='PackDISInputs'),
 ]
+val_pipeline = [_base_.load_image, _base_.resize, *load_gt_edge_and_pack]
 
-train_dataloader = dict(
-    sampler=dict(type='SeededSampler', endless=True),
-    dataset=dict(data_root=data_root, subset='', part='train'),
-)
+train_dataloader = dict(dataset=dict(data_root=data_root, subset='', part='train'))
 val_dataloader = dict(
     dataset=dict(data_root=data_root, subset='', part='val', pipeline=val_pipeline)
 )

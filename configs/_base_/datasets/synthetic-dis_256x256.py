@@ -1,50 +1,31 @@
-# The set that tools/dataset_converters/synthetic_dis.py draws, in DIS5K's layout. Its images are
-# drawn from 256 px up; any folder of the same layout will do (--cfg-options, or inherit).
+# The set that tools/dataset_converters/synthetic_dis.py generates, in DIS5K's layout. Its images
+# have at least 256 px. Any other folder of this layout works as well (data_root).
 _base_ = './dis5k_1024x1024.py'
 
 data_root = 'data/synthetic_dis'
 scale = (256, 256)
 
-# Neither turned nor recoloured: it is drawn in many poses and colours already.
-train_pipeline = [
-    dict(type='LoadDISImage'),
+# Neither rotated nor recoloured: the set has many poses and colours already.
+load_and_augment = [
+    _base_.load_image,
     dict(type='LoadDISAnnotations'),
     dict(type='GenerateDISEdge'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='DISRandomCenterCrop', max_border=30),
-    dict(type='DISResize', scale=scale),
-    dict(type='PackDISInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(type='DISResize', scale=scale),
-    dict(type='LoadDISAnnotations'),
-    dict(type='PackDISInputs'),
-]
-# Scales whose sides the tiny model divides by 64.
+resize = dict(type='DISResize', scale=scale)
+train_pipeline = [*load_and_augment, resize, dict(type='PackDISInputs')]
+test_pipeline = [_base_.load_image, resize, *_base_.load_gt_and_pack]
+# The tiny model needs multiples of 64.
+tta_resizes = [dict(type='DISResize', scale=(side, side)) for side in (192, 256, 320)]
 tta_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='DISResize', scale=(side, side)) for side in (192, 256, 320)],
-            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
-            [dict(type='LoadDISAnnotations')],
-            [dict(type='PackDISInputs')],
-        ],
-    ),
+    _base_.load_image,
+    dict(type='TestTimeAug', transforms=[tta_resizes, *_base_.tta_after_resize]),
 ]
 
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    sampler=dict(type='SeededSampler', endless=True),
-    dataset=dict(data_root=data_root, pipeline=train_pipeline),
-)
+train_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    dataset=dict(data_root=data_root, pipeline=test_pipeline),
+    batch_size=8, num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline)
 )
 test_dataloader = dict(
     batch_size=8,

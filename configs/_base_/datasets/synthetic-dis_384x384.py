@@ -1,34 +1,15 @@
-# The drawn set at one and a half times the size it is drawn in: what is two pixels wide there, the
-# tiny VAE resolves only when it is enlarged.
+# The synthetic set enlarged to one and a half times its size: the tiny VAE does not resolve what is
+# two pixels wide at 256 px.
 _base_ = './synthetic-dis_256x256.py'
 
 scale = (384, 384)
-train_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(type='LoadDISAnnotations'),
-    dict(type='GenerateDISEdge'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='DISRandomCenterCrop', max_border=30),
-    dict(type='DISResize', scale=scale),
-    dict(type='PackDISInputs'),
-]
-test_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(type='DISResize', scale=scale),
-    dict(type='LoadDISAnnotations'),
-    dict(type='PackDISInputs'),
-]
+resize = dict(type='DISResize', scale=scale)
+train_pipeline = [*_base_.load_and_augment, resize, dict(type='PackDISInputs')]
+test_pipeline = [_base_.load_image, resize, *_base_.load_gt_and_pack]
+tta_resizes = [dict(type='DISResize', scale=(side, side)) for side in (320, 384, 448)]
 tta_pipeline = [
-    dict(type='LoadDISImage'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='DISResize', scale=(side, side)) for side in (320, 384, 448)],
-            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
-            [dict(type='LoadDISAnnotations')],
-            [dict(type='PackDISInputs')],
-        ],
-    ),
+    _base_.load_image,
+    dict(type='TestTimeAug', transforms=[tta_resizes, *_base_.tta_after_resize]),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

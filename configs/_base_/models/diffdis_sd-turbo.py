@@ -1,5 +1,5 @@
-# DiffDIS at full size: SD-Turbo's U-Net (that of Stable Diffusion 2.1) and VAE. 912.9 M parameters
-# in backbone and neck, 83.7 M in the VAE.
+# DiffDIS at full size: SD-Turbo's U-Net (the architecture of Stable Diffusion 2.1) and VAE. 912.9 M
+# parameters in backbone and neck, 83.7 M in the VAE.
 model = dict(
     type='DiffusionSegmentor',
     data_preprocessor=dict(type='DISDataPreProcessor', min_max=True, cutmix=dict(prob=0.5)),

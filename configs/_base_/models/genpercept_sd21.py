@@ -1,5 +1,5 @@
-# GenPercept at full size: the U-Net (865.9 M parameters) and VAE (83.7 M) of Stable Diffusion 2.1, the
-# same as DiffDIS's but for what DiffDIS adds.
+# GenPercept at full size: the U-Net (865.9 M parameters) and VAE (83.7 M) of Stable Diffusion 2.1,
+# which are DiffDIS' without its additions.
 _base_ = './diffdis_sd-turbo.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# GenPercept with the tiny DiffDIS's U-Net (3.3 M parameters) and VAE (0.7 M).
+# GenPercept with the U-Net (3.3 M parameters) and VAE (0.7 M) of the tiny DiffDIS.
 _base_ = './diffdis_tiny.py'
 
 model = dict(

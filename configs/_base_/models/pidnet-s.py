@@ -1,15 +1,11 @@
-# MMSegmentation's PIDNet-S for two classes. It needs edges of the truth of whole pixels, 0 or 1.
+# MMSegmentation's PIDNet-S for two classes. Its boundary loss needs edge maps of 0 and 1.
+_base_ = './imagenet_preprocessor.py'
+
 norm_cfg = dict(type='BN', requires_grad=True)
 ohem = dict(type='OhemCrossEntropy', thres=0.9, min_kept=131072, loss_weight=1.0)
 model = dict(
     type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        size=(1024, 1024),
-    ),
+    data_preprocessor=dict(**_base_.imagenet_preprocessor, size=(1024, 1024)),
     backbone=dict(
         type='PIDNet',
         channels=32,

@@ -1,2 +1,2 @@
-# Four batches an update. An iteration stays a batch: four times max_iters for as many updates.
+# Four batches per update. An iteration is still one batch: as many updates take 4 x max_iters.
 optim_wrapper = dict(accumulative_counts=4)

@@ -1,2 +1,2 @@
-# The U-Net's blocks are computed again in the backward pass instead of kept.
+# Recomputes the U-Net's blocks in the backward pass instead of keeping their activations.
 model = dict(backbone=dict(with_cp=True))

@@ -1,5 +1,5 @@
-# Gradients and optimizer states divided among the GPUs, the states in the CPUs' memory. Clips
-# gradients itself: the config must not (no optim_wrapper.clip_grad).
+# Divides gradients and optimizer states among the GPUs, with the states in CPU memory. DeepSpeed
+# clips gradients itself, so the config must not (no optim_wrapper.clip_grad).
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='DeepSpeedStrategy',

@@ -1,2 +1,2 @@
-# A running mean of the weights is validated and saved as state_dict, those of training beside it.
+# Moving average of the weights: validated, and saved as state_dict, beside the weights in training.
 default_hooks = dict(ema=dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-3))

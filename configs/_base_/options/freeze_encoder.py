@@ -1,4 +1,4 @@
-# Of the U-Net, the neck and the decoder alone are trained.
+# Trains the neck and the U-Net's decoder; freezes the rest of the U-Net.
 model = dict(
     frozen=[
         'backbone.conv_in',

@@ -1,2 +1,2 @@
-# The frozen VAE encodes in bfloat16, one picture at a time.
+# The frozen VAE encodes in bfloat16, one image at a time.
 model = dict(vae=dict(precision='bfloat16', slicing=True))

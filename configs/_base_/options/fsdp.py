@@ -1,11 +1,11 @@
-# Weights, gradients and optimizer states divided among the GPUs, block by block of the U-Net and VAE.
+# Divides weights, gradients and optimizer states among the GPUs, by U-Net and VAE blocks.
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='FSDPStrategy',
     model_wrapper=dict(
         type='MMFullyShardedDataParallel',
         auto_wrap_policy=dict(type='mmdiffdis.wrap_blocks'),
-        use_orig_params=True,  # frozen and trained weights in one unit
+        use_orig_params=True,  # a unit has both frozen and trained weights
     ),
     state_dict_cfg='full',
 )

@@ -1,2 +1,2 @@
-# Adam and AdamW in one kernel for all weights.
+# Adam or AdamW in one kernel for all weights.
 optim_wrapper = dict(optimizer=dict(fused=True))

@@ -1,11 +1,8 @@
-# For small models from scratch: AdamW, a short warm-up, then a cosine down to nothing. Counted in
-# iterations, so that it takes as long whatever the size of the set.
-_base_ = '../default_runtime.py'
+# For small models from scratch: AdamW, 1200 iterations, a short warm-up, then a cosine decay.
+_base_ = '../iteration_runtime.py'
 
 max_iters = 1200
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=600)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01),
@@ -16,8 +13,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),
     dict(type='CosineAnnealingLR', eta_min=1e-6, begin=50, end=max_iters, by_epoch=False),
 ]
-log_processor = dict(by_epoch=False)
-default_hooks = dict(
-    logger=dict(log_metric_by_epoch=False),
-    checkpoint=dict(by_epoch=False, interval=600),
-)
+default_hooks = dict(checkpoint=dict(interval=600))

@@ -1,5 +1,5 @@
-# MMSegmentation's schedule of its convolutional networks: SGD, polynomial decay, in iterations.
-_base_ = '../default_runtime.py'
+# MMSegmentation's schedule for convolutional networks: SGD, polynomial decay, in iterations.
+_base_ = '../iteration_runtime.py'
 
 max_iters = 80_000
 optim_wrapper = dict(
@@ -10,10 +10,4 @@ param_scheduler = dict(
     type='PolyLR', power=0.9, eta_min=1e-4, begin=0, end=max_iters, by_epoch=False
 )
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 10)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-log_processor = dict(by_epoch=False)
-default_hooks = dict(
-    logger=dict(log_metric_by_epoch=False),
-    checkpoint=dict(by_epoch=False, interval=max_iters // 10),
-)
+default_hooks = dict(checkpoint=dict(interval=max_iters // 10))
