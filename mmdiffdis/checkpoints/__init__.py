@@ -11,10 +11,12 @@ from .loading import (
 )
 from .lora import merge_lora
 from .stable_diffusion import StableDiffusionInit
+from .taesd import TAESDInit
 
 __all__ = [
     'CheckpointError',
     'StableDiffusionInit',
+    'TAESDInit',
     'is_whole',
     'load_from_local',
     'load_from_mmdiffdis',

@@ -51,6 +51,7 @@ import matplotlib
 import numpy as np
 import skimage
 import torch
+from mmdiffdis.models.diffdis.condition import Remembering
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmseg.registry import MODELS
@@ -68,7 +69,6 @@ from mmdiffdis.images.panels import to_grey
 from mmdiffdis.images.reading import read_image, read_size
 from mmdiffdis.images.values import to_alpha
 from mmdiffdis.models import DiffusionSegmentor
-from mmdiffdis.models.diffdis.condition import Remembering
 from mmdiffdis.utils.files import stem_of
 from mmdiffdis.utils.tables import markdown
 
