@@ -11,11 +11,13 @@ from .loading import (
 )
 from .lora import merge_lora
 from .stable_diffusion import StableDiffusionInit
+from .taesd import TAESDInit
 
 __all__ = [
     'CheckpointError',
     'StableDiffusionInit',
     'explain_misfits',
+    'TAESDInit',
     'is_whole',
     'load_from_local',
     'load_from_mmdiffdis',

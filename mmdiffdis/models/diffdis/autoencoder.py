@@ -1,26 +1,27 @@
-"""Variational autoencoder, in whose latent space the denoising happens."""
+"""Autoencoders of latents, in whose space the denoising happens."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...checkpoints.taesd import SHIPPED, read_taesd
+
 PRECISIONS = ('bfloat16', 'float32', None)
 
 
-@MODELS.register_module()
-class LatentAutoencoder(BaseModule):
-    """VAE of Stable Diffusion (diffusers' AutoencoderKL); encodes to the posterior's mean.
+class Autoencoder(BaseModule):
+    """Base class: one of diffusers' autoencoders, encoding to scaled latents.
 
     Args:
-        block_out_channels: Widths of the levels, finest first; each but the first halves the size.
-        layers_per_block: Residual blocks of a level.
-        latent_channels: C, channels of a latent.
-        norm_num_groups: Groups of the group normalisations.
+        autoencoder: Autoencoder of diffusers.
+        size_divisor: Number of pixels per side of a latent's pixel.
         scaling_factor: Factor that brings latents to unit variance.
         frozen: No gradients for the weights, and none recorded while encoding.
         precision: Precision of encoding: 'bfloat16' (autocast), 'float32' (even inside autocast) or
@@ -30,6 +31,78 @@ class LatentAutoencoder(BaseModule):
 
     Raises:
         ValueError: If `precision` is unknown.
+    """
+
+    def __init__(
+        self,
+        autoencoder: nn.Module,
+        size_divisor: int,
+        scaling_factor: float,
+        frozen: bool,
+        precision: str | None,
+        slicing: bool,
+        init_cfg: dict | None,
+    ):
+        super().__init__(init_cfg)
+        if precision not in PRECISIONS:
+            raise ValueError(f'precision={precision!r}: expected one of {PRECISIONS}')
+        self.autoencoder = autoencoder
+        self.latent_channels = autoencoder.config.latent_channels
+        self.size_divisor = size_divisor
+        self.scaling_factor = scaling_factor
+        self.frozen = frozen
+        self.precision = precision
+        if slicing:
+            self.autoencoder.enable_slicing()
+        self.requires_grad_(not frozen)
+
+    def encoder_modules(self) -> list[nn.Module]:
+        """Returns the modules of the encoder, in running order."""
+        return [self.autoencoder.encoder]
+
+    def decoder_modules(self) -> list[nn.Module]:
+        """Returns the modules of the decoder, in running order."""
+        return [self.autoencoder.decoder]
+
+    def set_precision(self, encoder: torch.dtype, decoder: torch.dtype) -> None:
+        """Casts the weights of encoder and decoder."""
+        for module in self.encoder_modules():
+            module.to(encoder)
+        for module in self.decoder_modules():
+            module.to(decoder)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Encodes images [N, 3, H, W] in [-1, 1] to scaled latents [N, C, h, w]."""
+        x = x.to(next(self.autoencoder.encoder.parameters()).dtype)
+        gradients = torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
+        with gradients, self._autocast(x.device.type):
+            return self.latents(x) * self.scaling_factor
+
+    @abstractmethod
+    def latents(self, x: Tensor) -> Tensor:
+        """Returns the unscaled latents of images."""
+
+    def _autocast(self, device: str) -> AbstractContextManager:
+        if self.precision is None:
+            return nullcontext()
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bfloat16')
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Decodes scaled latents [N, C, h, w] to images [N, 3, H, W], about [-1, 1]."""
+        dtype = next(self.autoencoder.decoder.parameters()).dtype
+        return self.autoencoder.decode((z / self.scaling_factor).to(dtype)).sample
+
+
+@MODELS.register_module()
+class LatentAutoencoder(Autoencoder):
+    """VAE of Stable Diffusion (diffusers' AutoencoderKL); encodes to the posterior's mean.
+
+    Args:
+        block_out_channels: Widths of the levels, finest first; each but the first halves the size.
+        layers_per_block: Residual blocks of a level.
+        latent_channels: C, channels of a latent.
+        norm_num_groups: Groups of the group normalisations.
+        scaling_factor, frozen, precision, slicing, init_cfg: As of `Autoencoder`.
     """
 
     def __init__(
@@ -44,11 +117,8 @@ class LatentAutoencoder(BaseModule):
         slicing: bool = False,
         init_cfg: dict | None = None,
     ):
-        super().__init__(init_cfg)
-        if precision not in PRECISIONS:
-            raise ValueError(f'precision={precision!r}: expected one of {PRECISIONS}')
         levels = len(block_out_channels)
-        self.autoencoder = AutoencoderKL(
+        autoencoder = AutoencoderKL(
             down_block_types=['DownEncoderBlock2D'] * levels,
             up_block_types=['UpDecoderBlock2D'] * levels,
             block_out_channels=list(block_out_channels),
@@ -56,14 +126,8 @@ class LatentAutoencoder(BaseModule):
             latent_channels=latent_channels,
             norm_num_groups=norm_num_groups,
         )
-        self.latent_channels = latent_channels
-        self.scaling_factor = scaling_factor
-        self.size_divisor = 2 ** (levels - 1)
-        self.frozen = frozen
-        self.precision = precision
-        if slicing:
-            self.autoencoder.enable_slicing()
-        self.requires_grad_(not frozen)
+        divisor = 2 ** (levels - 1)
+        super().__init__(autoencoder, divisor, scaling_factor, frozen, precision, slicing, init_cfg)
 
     def encoder_modules(self) -> list[nn.Module]:
         """Returns the modules of the encoder, in running order."""
@@ -73,26 +137,64 @@ class LatentAutoencoder(BaseModule):
         """Returns the modules of the decoder, in running order."""
         return [self.autoencoder.post_quant_conv, self.autoencoder.decoder]
 
-    def set_precision(self, encoder: torch.dtype, decoder: torch.dtype) -> None:
-        """Casts the weights of encoder and decoder."""
-        for module in self.encoder_modules():
-            module.to(encoder)
-        for module in self.decoder_modules():
-            module.to(decoder)
+    def latents(self, x: Tensor) -> Tensor:
+        """Returns the unscaled latents of images: means of the posterior."""
+        return self.autoencoder.encode(x).latent_dist.mode()
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Encodes images [N, 3, H, W] in [-1, 1] to scaled latents [N, C, h, w]."""
-        x = x.to(self.autoencoder.encoder.conv_in.weight.dtype)
-        gradients = torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
-        with gradients, self._autocast(x.device.type):
-            return self.autoencoder.encode(x).latent_dist.mode() * self.scaling_factor
 
-    def _autocast(self, device: str) -> AbstractContextManager:
-        if self.precision is None:
-            return nullcontext()
-        return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bfloat16')
+@MODELS.register_module()
+class TinyAutoencoder(Autoencoder):
+    """TAESD (diffusers' AutoencoderTiny): a light autoencoder of Stable Diffusion's scaled latents.
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Decodes scaled latents [N, C, h, w] to images [N, 3, H, W], about [-1, 1]."""
-        z = (z / self.scaling_factor).to(self.autoencoder.post_quant_conv.weight.dtype)
-        return self.autoencoder.decode(z).sample
+    Its latents and images are close to those of Stable Diffusion's VAE, not equal: masks change. A
+    checkpoint of a model with Stable Diffusion's VAE loads as well: the shipped weights of TAESD
+    then take that VAE's place.
+
+    Source: https://github.com/madebyollin/taesd, MIT, Copyright (c) 2023 Ollin Boer Bohan.
+
+    Args:
+        channels: Width of all levels.
+        latent_channels: C, channels of a latent.
+        num_blocks: Residual blocks of the decoder's levels, coarsest first; the encoder has as many
+            in reverse.
+        frozen, precision, slicing, init_cfg: As of `Autoencoder`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        latent_channels: int = 4,
+        num_blocks: Sequence[int] = (3, 3, 3, 1),
+        frozen: bool = True,
+        precision: str | None = None,
+        slicing: bool = False,
+        init_cfg: dict | None = None,
+    ):
+        widths = (channels,) * len(num_blocks)
+        autoencoder = AutoencoderTiny(
+            latent_channels=latent_channels,
+            encoder_block_out_channels=widths,
+            decoder_block_out_channels=widths,
+            num_encoder_blocks=tuple(reversed(num_blocks)),
+            num_decoder_blocks=tuple(num_blocks),
+        )
+        divisor = 2 ** (len(num_blocks) - 1)
+        super().__init__(autoencoder, divisor, 1.0, frozen, precision, slicing, init_cfg)
+        self.register_load_state_dict_pre_hook(_take_shipped_weights)
+
+    def latents(self, x: Tensor) -> Tensor:
+        """Returns the latents of images, which TAESD scales itself."""
+        return self.autoencoder.encode(x).latents
+
+
+def _take_shipped_weights(
+    module: TinyAutoencoder, state_dict: dict[str, Tensor], prefix: str, *_
+) -> None:
+    """Replaces the weights of Stable Diffusion's VAE, or none, by the shipped ones of TAESD."""
+    names = [name for name in state_dict if name.startswith(f'{prefix}autoencoder.')]
+    if any('.layers.' in name for name in names):
+        return
+    for name in names:
+        del state_dict[name]
+    print_log(f'the checkpoint has no TAESD: loading {SHIPPED}', logger='current')
+    state_dict.update({prefix + name: tensor for name, tensor in read_taesd(SHIPPED).items()})

@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...structures import image_key, image_stem, resize_gt, stack_gt
@@ -127,6 +127,10 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
         """Foreground probability above which a pixel is foreground."""
         return self.decode_head.threshold
 
+    def decoder_modules(self) -> list[nn.Module]:
+        """Returns the modules that decode a clean latent, in running order."""
+        return self.decode_head.decoder_modules(self.vae)
+
     def encode_image(self, images: Tensor) -> list[Tensor]:
         """Returns latents of images [B, 3, H, W] in [-1, 1] at 1, 1/2, 1/4, ... of their size.
 
@@ -207,7 +211,11 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
         # 3. denoise
         clean = self.denoise(noisy, latents, timesteps)
         # 4. compare
-        return self.decode_head.loss(dict(zip(targets, clean, strict=True)), targets)
+        clean = dict(zip(targets, clean, strict=True))
+        if isinstance(inputs, dict):
+            return self.decode_head.loss(clean, targets)
+        gt = {name: stack_gt(name, data_samples) for name in targets}
+        return self.decode_head.loss(clean, targets, inputs, gt)
 
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
@@ -231,7 +239,7 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
             # 3. clean latents: [mask] or [mask, edge]
             clean = self.denoise(noise, latents, self.test_timesteps, self.num_maps)
             # 4. decode
-            maps.append([self.decode_maps(z) for z in clean])
+            maps.append([self.decode_maps(z, inputs) for z in clean])
         # 5. means over the seeds, at the original sizes
         means = [torch.stack(seeds).mean(0) for seeds in zip(*maps, strict=True)]
         return self.postprocess_result(means, samples)
@@ -246,9 +254,9 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
             noise = per_image_noise(names, latent.shape[1:], seed, latent.device)
             yield noise.repeat(len(self.targets), 1, 1, 1)
 
-    def decode_maps(self, clean: Tensor) -> Tensor:
-        """Returns maps [B, 1, H, W] in [0, 1] of clean latents [B, C, h, w]."""
-        maps = self.decode_head.predict(clean, self.vae)
+    def decode_maps(self, clean: Tensor, images: Tensor) -> Tensor:
+        """Returns maps [B, 1, H, W] in [0, 1] of clean latents [B, C, h, w] of images."""
+        maps = self.decode_head.predict(clean, self.vae, images)
         if self.test_cfg['min_max']:
             maps = torch.stack([stretch(image_map) for image_map in maps])
         return maps

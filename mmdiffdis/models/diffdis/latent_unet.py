@@ -84,6 +84,8 @@ class LatentUNet:
         self.backbone.to(dtype)
         self.neck.to(dtype)
         self.vae.set_precision(encoder_dtype, dtype)
+        for module in self.decoder_modules():
+            module.to(dtype)
 
     def set_vae_slicing(self, enabled: bool) -> None:
         """Lets the VAE process the images of a batch one by one, in less memory."""
@@ -91,8 +93,12 @@ class LatentUNet:
 
     def compiled_blocks(self) -> list[nn.Module]:
         """Returns the modules to be compiled one by one, without the code between them."""
-        coder, unet = self.vae.autoencoder, self.backbone
-        return [coder.encoder, *unet.down_blocks, self.neck, *unet.up_blocks, coder.decoder]
+        unet_blocks = [*self.backbone.down_blocks, self.neck, *self.backbone.up_blocks]
+        return [*self.vae.encoder_modules(), *unet_blocks, *self.decoder_modules()]
+
+    def decoder_modules(self) -> list[nn.Module]:
+        """Returns the modules that decode a clean latent, in running order."""
+        return self.vae.decoder_modules()
 
     def cost_parts(self) -> dict[str, list[nn.Module]]:
         """Returns the modules of each part of a prediction, in running order."""
@@ -108,7 +114,7 @@ class LatentUNet:
             ],
             'U-Net mid (neck)': [self.neck],
             'U-Net up (backbone)': [unet.up_blocks, unet.conv_norm_out, unet.conv_out],
-            'decode (VAE decoder)': self.vae.decoder_modules(),
+            'decode (VAE decoder)': self.decoder_modules(),
         }
         return {
             name: [module for module in modules if module is not None]

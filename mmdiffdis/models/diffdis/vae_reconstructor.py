@@ -7,8 +7,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...structures import set_prediction, stack_gt
-from .decode_head import VAEDecodeHead
+from ...structures import GT_FIELDS, set_prediction, stack_gt
 
 
 @MODELS.register_module()
@@ -19,6 +18,8 @@ class VAEReconstructor(BaseSegmentor):
 
     Args:
         vae: Config of the autoencoder; `frozen=False` to train it.
+        decode_head: Config of the head that decodes masks; None: `VAEDecodeHead`. With a frozen
+            autoencoder, the head alone is trained, by its own loss.
         size: (H, W) to which ground-truth masks are resized before encoding in testing: the
             network's input size.
         image_weight: Weight of the errors of images; that of masks and edges is 1.
@@ -34,12 +35,13 @@ class VAEReconstructor(BaseSegmentor):
         size: tuple[int, int],
         image_weight: float = 1.0,
         kl_weight: float = 1e-6,
+        decode_head: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.vae = MODELS.build(vae)
-        self.decode_head = VAEDecodeHead()
+        self.decode_head = MODELS.build(decode_head or dict(type='VAEDecodeHead'))
         self.size = tuple(size)
         self.image_weight = image_weight
         self.kl_weight = kl_weight
@@ -47,10 +49,14 @@ class VAEReconstructor(BaseSegmentor):
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Returns absolute errors of the reconstructions of images, masks and edges.
 
+        With a frozen autoencoder: the losses of the head, of the latents of masks and edges.
+
         Returns:
             'loss_image', 'loss_mask', 'loss_edge', 'loss_kl', and 'latent_std', the standard
             deviation of the latents; its inverse is the scaling factor for a diffusion model.
         """
+        if self.vae.frozen:
+            return self._head_loss(inputs, data_samples)
         gt_images = [_as_image(name, data_samples) for name in ('mask', 'edge')]
         x = torch.cat([inputs, *gt_images])  # [3B, 3, H, W]
         posterior = self.vae.autoencoder.encode(x).latent_dist
@@ -64,12 +70,18 @@ class VAEReconstructor(BaseSegmentor):
             latent_std=posterior.mode().std().detach(),
         )
 
+    def _head_loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        gt = {name: stack_gt(name, data_samples) for name in GT_FIELDS}
+        latents = {name: self.vae.encode(_as_image(name, data_samples)) for name in GT_FIELDS}
+        return self.decode_head.loss(latents, latents, inputs, gt)
+
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[SegDataSample]:
         """Returns the samples with their reconstructed ground-truth masks as predictions."""
-        for sample in data_samples:
+        for image, sample in zip(inputs, data_samples, strict=True):
             gt = _as_image('mask', [sample])
             resized = F.interpolate(gt, self.size, mode='bilinear', antialias=True)
-            mask = self.decode_head.predict(self.vae.encode(resized), self.vae)
+            image = F.interpolate(image[None], self.size, mode='bilinear', antialias=True)
+            mask = self.decode_head.predict(self.vae.encode(resized), self.vae, image)
             mask = F.interpolate(mask, gt.shape[-2:], mode='bilinear', antialias=True)[0]
             set_prediction(sample, mask.clamp(0, 1), self.decode_head.threshold)
         return data_samples
@@ -82,8 +94,9 @@ class VAEReconstructor(BaseSegmentor):
         }
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        """Loads the autoencoder of a diffusion model's checkpoint as well."""
-        own = {key: state_dict[key] for key in state_dict if key.startswith(f'{prefix}vae.')}
+        """Loads autoencoder and head of a diffusion model's checkpoint as well."""
+        parts = (f'{prefix}vae.', f'{prefix}decode_head.')
+        own = {key: state_dict[key] for key in state_dict if key.startswith(parts)}
         super()._load_from_state_dict(own, prefix, *args)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
