@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..images.panels import overlay, panel, to_grey
 from ..images.reading import is_out_of_memory
-from ..utils.files import whole_or_nothing
+from ..utils.files import atomic_write
 from ..utils.parallel import map_ahead
 from .decoding import IMAGE_ERRORS, reason
 from .inference import PIXEL_BUDGET, DISInferencer, DISResult
@@ -300,7 +300,7 @@ class Prediction:
             if self._frames:
                 self._write_frames(results, source, target)
             else:
-                with whole_or_nothing(target) as unfinished:
+                with atomic_write(target) as unfinished:
                     writer = VideoWriter(unfinished, reader.fps)
                     for result in results:
                         writer.write(RESULT_TYPES[self._kind](result))
@@ -324,7 +324,7 @@ class Prediction:
 
     def _save(self, result: DISResult, source: Path, target: Path) -> None:
         image = Image.fromarray(RESULT_TYPES[self._kind](result))
-        with whole_or_nothing(target) as unfinished:
+        with atomic_write(target) as unfinished:
             image.save(unfinished, format='PNG')
             self._record.add(target, unfinished, source)
 

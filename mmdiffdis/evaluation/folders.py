@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..datasets.pairing import image_files, list_subfolders
 from ..images.reading import read_image, read_size
 from ..images.values import to_alpha
-from ..utils.files import whole_or_nothing
+from ..utils.files import atomic_write
 from ..utils.parallel import process_pool
 from .counts import LEVELS, histograms, threshold_counts
 from .metrics import IMPLEMENTATION, MEASURES, Image, Scores, measure_image
@@ -289,7 +289,7 @@ class Store:
         for name, columns in self._columns.items():
             remaining = set(finished)
             with (
-                whole_or_nothing(self.folder / name) as unfinished,
+                atomic_write(self.folder / name) as unfinished,
                 unfinished.open('w', newline='', encoding='utf-8') as file,
             ):
                 writer = csv.writer(file, lineterminator='\n')

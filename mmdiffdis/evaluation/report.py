@@ -11,7 +11,7 @@ from ..images.panels import row, stack_rows
 from ..images.reading import read_rgb
 from ..utils.environment import versions
 from ..utils.files import save_json
-from ..utils.tables import figures_as_text, latex, latex_text, markdown
+from ..utils.tables import format_scores, latex, latex_text, markdown
 from .counts import LEVELS
 from .folders import (
     MaskPair,
@@ -76,7 +76,7 @@ def write_tables(results: Mapping[str, Mapping], settings: Settings, folder: Pat
         for name in settings.metrics:
             scores = [result['metrics'][name] for result in results.values()]
             metric = MEASURES[name]
-            columns.append(figures_as_text(scores, metric.decimals, metric.lower_is_better, bold))
+            columns.append(format_scores(scores, metric.decimals, metric.lower_is_better, bold))
         return list(zip(*columns, strict=True))
 
     text = f'{title}\n\n{markdown(header, cells("**{}**"))}\n'
