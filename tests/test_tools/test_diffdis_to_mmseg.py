@@ -87,12 +87,12 @@ def repack(released, name='repacked.safetensors', prefix='', dtype=torch.float32
     return Path(name)
 
 
-def assert_golden(checkpoint: Path, tolerance: float = 1e-5) -> None:
+def assert_golden(checkpoint: Path) -> None:
     """Asserts that the inferencer's model gives the released implementation's outputs."""
     model = DISInferencer('tiny.py', checkpoint, device='cpu').model
     golden = np.load(DATA / 'diffdis_b.npz')
     for name, result in golden_outputs(model, SEED, images=2, side=64).items():
-        assert relative_error(result, golden[name]) < tolerance, name
+        assert relative_error(result, golden[name]) < 1e-5, name
 
 
 def test_released_folder_gives_the_released_numbers(convert, released):
