@@ -1,79 +1,92 @@
 #!/usr/bin/env python
 """Scores a checkpoint on its config's test set: python tools/test.py CONFIG CKPT [--tta] ...
 
-With `--out FILE.json`, the figures are saved with everything that makes them what they are: the
-metric's protocol, test-time augmentation, noise seed, test pipeline and versions.
+With `--out FILE.json`, the scores are saved with what they depend on: the metric's protocol,
+test-time augmentation, noise seed, test pipeline and versions.
 """
 
 import argparse
 import math
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
-
-from mmengine.config import Config
-from mmengine.dist import is_main_process
-from mmengine.runner import Runner
-
-from mmdiffdis.apis.configs import load_config
-from mmdiffdis.checkpoints import explain_misfits
-from mmdiffdis.cli import RUN_ERRORS, add_config_arguments, one_line_errors
-from mmdiffdis.engine.launcher import leave_process_group, set_launcher
-from mmdiffdis.utils.environment import versions
-from mmdiffdis.utils.files import save_json
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line's arguments."""
+    """Returns the arguments of the command line."""
     parser = argparse.ArgumentParser(description='Score a checkpoint on the test set of a config.')
-    parser.add_argument('config', metavar='CONFIG', help='config file')
+    parser.add_argument('config', metavar='CONFIG', help='config file, or its name in configs/')
     parser.add_argument('checkpoint', metavar='CKPT', help='weights; must fit the model exactly')
     parser.add_argument('--tta', action='store_true', help='use tta_model and tta_pipeline')
-    parser.add_argument('--out', type=Path, metavar='FILE.json', help='where the figures go')
-    add_config_arguments(parser)
+    parser.add_argument('--out', type=Path, metavar='FILE.json', help='where the scores go')
+    parser.add_argument(
+        '--work-dir',
+        metavar='DIR',
+        help="where logs go (default: the config's work_dir, or else work_dirs/ and its name)",
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change settings of the config, e.g. test_dataloader.batch_size=2 '
+        'model.neck.interaction=None',
+    )
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    # older launchers pass the rank as an argument instead of in the environment
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
-def prepare_config(args: argparse.Namespace) -> Config:
-    """The config of the test that the arguments ask for.
+def prepare_config(args: argparse.Namespace) -> 'Config':
+    """Returns the config of the test.
 
     Raises:
-        FileNotFoundError: There is no such config or checkpoint.
-        ValueError: The config lacks what is asked for, or --out is a folder.
+        FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If the config lacks what the test needs, or --out is a folder.
     """
+    from mmdiffdis.apis.configs import load_config
+
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist.')
+        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
     if args.out is not None and args.out.is_dir():
-        raise ValueError(f'--out {args.out} is a folder; expected the name of a JSON file.')
+        raise ValueError(f'--out {args.out} is a folder: expected the name of a JSON file')
     config = load_config(args.config, args.work_dir, args.cfg_options)
     config.load_from, config.resume = args.checkpoint, False
     needed = ['model', 'test_dataloader', 'test_evaluator', 'test_cfg']
     needed += ['tta_model', 'tta_pipeline'] if args.tta else []
     missing = [key for key in needed if config.get(key) is None]
     if missing:
-        raise ValueError(f'config {args.config} does not define {", ".join(missing)}.')
+        raise ValueError(f'config {args.config} does not define {", ".join(missing)}')
     if args.tta:
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
         config.model = dict(config.tta_model, module=config.model)
     return config
 
 
-def load_strictly(runner: Runner, checkpoint: str) -> None:
-    """Loads weights into the runner's model.
-
-    MMEngine only warns when they do not fit, and figures of a half-loaded model are worse than
-    none.
+def load_strictly(runner: 'Runner', checkpoint: str) -> None:
+    """Loads weights into the runner's model; MMEngine only warns if they do not fit.
 
     Raises:
-        CheckpointError: Keys are missing or unexpected, or shapes differ; they are named.
+        CheckpointError: If keys are missing or unexpected, or shapes differ.
     """
-    with explain_misfits(checkpoint):
+    from mmengine.runner import Runner
+
+    from mmdiffdis.checkpoints import misfits_named
+
+    with misfits_named(checkpoint):
         Runner.load_checkpoint(runner, checkpoint, strict=True)
 
 
-def describe(config: Config, args: argparse.Namespace, runner: Runner) -> dict:
-    """What the figures depend on, ready for JSON."""
+def describe(config: 'Config', args: argparse.Namespace, runner: 'Runner') -> dict:
+    """Returns what the scores depend on, ready for JSON."""
+    from mmdiffdis.utils.environment import versions
+
     segmentor = config.model.module if args.tta else config.model
     tta = False
     if args.tta:
@@ -97,21 +110,33 @@ def describe(config: Config, args: argparse.Namespace, runner: Runner) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Tests as the command line says."""
     args = parse_args(argv)
+
+    import mmdiffdis  # noqa: F401, isort: skip - first, because it reports an unsuitable MMEngine
+
+    from mmengine.dist import is_main_process
+    from mmengine.runner import Runner
+
+    from mmdiffdis.cli import RUN_ERRORS, one_line_errors
+    from mmdiffdis.engine.launcher import set_launcher
+    from mmdiffdis.utils.files import save_json
+
     with one_line_errors():
         config = prepare_config(args)
         set_launcher(config, args.launcher, args.local_rank)
         runner = Runner.from_cfg(config)
-        _ = runner.test_loop  # builds the dataset, where a mistake still gives a short answer
-    # the runner calls it when the hooks are ready for it
+        _ = runner.test_loop  # builds the data set, while mistakes are reported in one line
+    # called by the runner after its hooks are set up
     runner.load_checkpoint = partial(load_strictly, runner)
     with one_line_errors(RUN_ERRORS):
-        figures = runner.test()
+        scores = runner.test()
     if args.out is not None and is_main_process():
-        metrics = {name: float(value) for name, value in figures.items()}
+        metrics = {name: float(value) for name, value in scores.items()}
         save_json({'metrics': metrics, **describe(config, args, runner)}, args.out)
-        print(f'figures written to {args.out}')
+        print(f'scores written to {args.out}')
 
 
 if __name__ == '__main__':
     main()
-    leave_process_group()
+    from mmdiffdis.engine.launcher import leave_process_group
+
+    leave_process_group()  # when `main` has released the model

@@ -1,7 +1,6 @@
-"""tools/analysis_tools/benchmark.py: what it measures of which model, and what it writes."""
+"""Measurements and reports of tools/analysis_tools/benchmark.py."""
 
 import csv
-import time
 
 import numpy as np
 import pytest
@@ -10,6 +9,8 @@ from conftest import ROOT, load_tool, tiny_config
 from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
+
+from mmdiffdis.apis import DISInferencer, benchmarking
 
 tool = load_tool('analysis_tools/benchmark.py')
 
@@ -40,7 +41,7 @@ def diffusion(tmp_path) -> str:
 
 @pytest.fixture
 def photos(tmp_path, write_set):
-    """A folder of two pictures, beside one of their masks."""
+    """A folder with two images and one with their masks."""
     return write_set(tmp_path, 'photos', stems=('a', 'b')) / 'photos'
 
 
@@ -71,7 +72,7 @@ def test_models_and_variants_side_by_side(
     assert float(reference['TFLOP']) == pytest.approx(2 * float(edge['TFLOP']), rel=1e-3)
     assert float(mask['parameters M']) == float(reference['parameters M'])
     for row in (mask, edge, reference):
-        assert all(float(row[f'{stage} ms']) > 0 for stage in tool.STAGES)
+        assert all(float(row[f'{stage} ms']) > 0 for stage in benchmarking.STAGES)
     assert float(stock['encode ms']) == float(stock['decode ms']) == 0
     assert float(stock['network ms']) > 0
     for row in rows:
@@ -84,7 +85,7 @@ def test_models_and_variants_side_by_side(
 
     printed = capsys.readouterr().out
     assert printed.strip().endswith((tmp_path / 'out' / 'benchmark.md').read_text().strip())
-    assert f'torch {torch.__version__}' in printed and '2 pictures, 2 repeats' in printed
+    assert f'torch {torch.__version__}' in printed and '2 images, 2 repeats' in printed
     assert 'protocol "soft"' in printed
     assert Image.open(tmp_path / 'out' / 'benchmark.png').width > 500
     written = sorted((tmp_path / 'out' / 'masks').iterdir())
@@ -96,55 +97,68 @@ def test_models_and_variants_side_by_side(
 def test_reference_is_the_test_with_its_augmentation(diffusion, photos):
     """The passes averaged by hand: each stretched, the flipped one turned back."""
     device = torch.device('cpu')
-    picture = photos / 'im' / 'a.jpg'
-    reference = tool.load(diffusion, 'reference', device).inferencer
-    plain = tool.load(diffusion, 'edge', device).inferencer
-    passes = [plain(picture).mask]
-    flipped = Image.open(picture).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    passes.append(plain(flipped, stem='a').mask[:, ::-1])
-    stretched = [(one - one.min()) / (one.max() - one.min()) for one in passes]
-    np.testing.assert_allclose(reference(picture).mask, np.mean(stretched, axis=0), atol=2e-5)
+    image = photos / 'im' / 'a.jpg'
+    reference = benchmarking.load_candidate(diffusion, 'reference', device, image).inferencer
+    plain = DISInferencer(*diffusion.split(':'), device=device)
+    flipped = Image.open(image).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    passes = [plain(image).mask, plain(flipped, stem='a').mask[:, ::-1]]
+    stretched = [(mask - mask.min()) / (mask.max() - mask.min()) for mask in passes]
+    np.testing.assert_allclose(reference(image).mask, np.mean(stretched, axis=0), atol=2e-5)
 
 
-def test_pictures_of_scikit_image_are_taken_if_there_are_no_others(diffusion, tmp_path, capsys):
+def test_images_of_scikit_image_are_the_default(diffusion, tmp_path, capsys):
     (row,) = run(diffusion, '--repeats', 1, out=tmp_path / 'out')
     assert 'MAE' not in row and 'Scores' not in capsys.readouterr().out
     assert len(list((tmp_path / 'out' / 'images').iterdir())) == 3
 
 
-def test_difference_that_nearly_all_pixels_keep_within(diffusion):
-    contestant = tool.load(diffusion, 'mask', torch.device('cpu'))
+def test_difference_that_nearly_all_pixels_keep_within():
+    candidate = benchmarking.Candidate('name', 'model', inferencer=None, watch=None)
     first = np.zeros((40, 100))
     off = first.copy()
     off[0, :4] = 1  # one pixel in a thousand may be anything
     off[1] = 0.55 / 255
-    contestant.compare(off, first)
-    assert contestant.levels_apart() == 0.6
+    candidate.compare(off, first)
+    assert candidate.levels_apart() == 0.6
     off[0, 4] = 0.2
-    contestant.compare(off, first)
-    assert contestant.levels_apart() == 51
+    candidate.compare(off, first)
+    assert candidate.levels_apart() == 51
 
 
-def test_stock_segmentors_have_no_variants_of_a_vae(stock_config, stock_checkpoint):
-    config = stock_config(2)
+def test_stock_segmentors_lack_the_variants_of_a_vae(stock_config, stock_checkpoint, photos):
+    model, image = f'{stock_config(2)}:{stock_checkpoint(stock_config(2))}', photos / 'im' / 'a.jpg'
     device = torch.device('cpu')
-    assert tool.load(f'{config}:{stock_checkpoint(config)}', 'float16_encoder', device) is None
-    assert tool.load(f'{config}:{stock_checkpoint(config)}', 'fast', device) is not None
+    for variant in ('edge', 'reference', 'float16_encoder'):
+        assert benchmarking.load_candidate(model, variant, device, image) is None
+    assert benchmarking.load_candidate(model, 'fast', device, image) is not None
 
 
-def test_stopwatch_adds_up_what_a_stage_takes():
-    watch = tool.Stopwatch(torch.device('cpu'))
-    wait = watch.timed(time.sleep, 'wait')
-    for _ in range(2):
-        wait(0.02)
-    assert watch.seconds['wait'] == pytest.approx(0.04, rel=0.9) and watch.seconds['wait'] >= 0.04
+def test_stages_are_measured_in_compiled_models_as_well(diffusion, photos, tmp_path, monkeypatch):
+    """Eagerly: the blocks are traced and called like compiled ones."""
+    compile_block = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, 'compile', lambda self, mode: compile_block(self, backend='eager')
+    )
+    image = photos / 'im' / 'a.jpg'
+    compiled, plain = (
+        benchmarking.load_candidate(diffusion, variant, torch.device('cpu'), image)
+        for variant in ('compile', 'mask')
+    )
+    compiled.predict(image, tmp_path)
+    result, seconds = compiled.predict(image, tmp_path)
+    assert set(seconds) == set(benchmarking.STAGES) and min(seconds.values()) > 0
+    np.testing.assert_allclose(result.mask, plain.predict(image, tmp_path)[0].mask, atol=1e-5)
+
+
+def test_variants_are_those_of_the_package():
+    assert tuple(benchmarking.VARIANTS) == tool.VARIANTS
 
 
 def test_mistakes_end_in_one_line(diffusion, stock_config, photos, tmp_path):
     out = tmp_path / 'out'
     with pytest.raises(SystemExit, match='--repeats 0: expected at least 1'):
         run(diffusion, '--repeats', 0, out=out)
-    with pytest.raises(SystemExit, match='--gt takes --images'):
+    with pytest.raises(SystemExit, match='--gt needs --images'):
         run(diffusion, '--gt', photos / 'gt', out=out)
     (photos / 'im' / 'notes.txt').write_text('text')
     with pytest.raises(SystemExit, match=r"cannot read '.*notes\.txt' as an image"):
@@ -159,7 +173,7 @@ def test_mistakes_end_in_one_line(diffusion, stock_config, photos, tmp_path):
         run('nowhere', out=out)
 
 
-def test_cold_models_need_no_file_to_start_from(tmp_path):
+def test_cold_models_need_no_file_to_start_from(tmp_path, photos):
     config = tmp_path / 'config.py'
     base = 'configs/deeplabv3plus/deeplabv3plus_small_1xb16-1k2_synthetic-dis-128x128.py'
     text = (
@@ -168,9 +182,13 @@ def test_cold_models_need_no_file_to_start_from(tmp_path):
         'model = dict(backbone=dict(init_cfg=missing))'
     )
     config.write_text(text)
-    device = torch.device('cpu')
+    device, image = torch.device('cpu'), photos / 'im' / 'a.jpg'
     with pytest.raises(FileNotFoundError, match='missing.pth'):
-        tool.load(str(config), 'mask', device)
-    models = [tool.load(str(config), 'mask', device, cold=True).inferencer.model for _ in range(2)]
-    first, second = (model.state_dict() for model in models)
-    assert all(torch.equal(first[name], second[name]) for name in first), 'variants differ else'
+        benchmarking.load_candidate(str(config), 'mask', device, image)
+    first, second = (
+        benchmarking.load_candidate(
+            str(config), 'mask', device, image, cold=True
+        ).inferencer.model.state_dict()
+        for _ in range(2)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first), 'variants would differ'

@@ -1,4 +1,4 @@
-"""tools/analysis_tools/get_flops.py: its table, and its messages."""
+"""Table and messages of tools/analysis_tools/get_flops.py."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ def config(tmp_path) -> str:
 
 
 @pytest.mark.parametrize('edge', [False, True])
-def test_table_adds_up_and_says_what_was_counted(config, edge, capsys):
+def test_table_adds_up_and_names_its_maps(config, edge, capsys):
     tool.main([config, '--shape', '64', '128', *(['--edge'] if edge else [])])
     header, _, *table = capsys.readouterr().out.strip().splitlines()
-    what = 'mask and edge' if edge else 'mask'
-    assert header.startswith(f'**small**, {what} of one 64x128 image')
+    maps = 'mask and edge' if edge else 'mask'
+    assert header.startswith(f'**small**, {maps} of one 64x128 image')
     assert header.endswith('multiply-add = 2 FLOP')
     *parts, total = [[cell.strip() for cell in line.split('|')[1:-1]] for line in table[2:]]
     assert total[0] == 'total'
@@ -42,12 +42,27 @@ def test_stock_segmentor(stock_config, capsys):
     assert '| decode_head |' in capsys.readouterr().out
 
 
+def test_options_of_the_config(config, capsys):
+    arguments = [config, '--shape', '64', '64']
+    tool.main(arguments)
+    options = ['model.neck.interaction=None'], ['model.backbone.swci=None']
+    tool.main([*arguments, *(text for pair in options for text in ('--cfg-options', *pair))])
+    plain, changed = (
+        float(line.split('|')[2])
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith('| total')
+    )
+    assert changed < plain
+
+
 def test_mistakes_end_in_one_line(config, stock_config):
-    with pytest.raises(SystemExit, match='error: .*predicts no edges; leave out --edge'):
+    with pytest.raises(SystemExit, match='error: .*predicts no edges: leave out --edge'):
         tool.main([str(stock_config(2)), '--shape', '64', '64', '--edge'])
     with pytest.raises(SystemExit, match='error: images of 60x64 pixels: expected both sides'):
         tool.main([config, '--shape', '60', '64'])
     with pytest.raises(SystemExit, match='--shape 0 64: expected two positive numbers'):
         tool.main([config, '--shape', '0', '64'])
+    with pytest.raises(SystemExit, match="got 'edge', expected KEY=VALUE"):
+        tool.main([config, '--shape', '64', '64', '--cfg-options', 'model.edge=False', 'edge'])
     with pytest.raises(SystemExit, match='nowhere.py does not exist'):
         tool.main([str(Path('nowhere.py')), '--shape', '64', '64'])

@@ -1,4 +1,4 @@
-"""tools/analysis_tools/noise_variance.py: deviations against masks predicted seed by seed."""
+"""Deviations of tools/analysis_tools/noise_variance.py and of masks predicted seed by seed."""
 
 import json
 
@@ -34,43 +34,43 @@ def model(tmp_path):
 
 
 @pytest.fixture
-def picture(tmp_path, draw_pair) -> str:
+def image(tmp_path, draw_pair) -> str:
     Image.fromarray(draw_pair(0, 40, 56)[0]).save(tmp_path / 'a #1.jpg')
     return str(tmp_path / 'a #1.jpg')
 
 
-def test_deviation_is_that_of_single_predictions(model, picture, tmp_path, capsys):
+def test_deviation_is_that_of_single_predictions(model, image, tmp_path, capsys):
     models = [model('mutual'), model(None)]
     out = tmp_path / 'out'
     flags = [text for pair in models for text in ('--model', *pair)]
-    tool.main([picture, *flags, '--seeds', '3', '--out', str(out), '--device', 'cpu'])
+    tool.main([image, *flags, '--seeds', '3', '--out', str(out), '--device', 'cpu'])
     written = json.loads((out / 'noise_variance.json').read_text())
     assert written['seeds'] == [0, 1, 2]
-    for (config, checkpoint), figures in zip(models, written['models'], strict=True):
+    for (config, checkpoint), measured in zip(models, written['models'], strict=True):
         masks = [
-            DISInferencer(config, checkpoint, 'cpu', seed=seed)(picture).mask.astype(np.float64)
+            DISInferencer(config, checkpoint, 'cpu', seed=seed)(image).mask.astype(np.float64)
             for seed in range(3)
         ]
         variance = sum((mask - sum(masks) / 3) ** 2 for mask in masks) / 3
-        assert figures['deviation'] == pytest.approx(np.sqrt(variance).mean(), rel=1e-4)
-        assert figures['deviation'] > 1e-3
-        assert figures['pictures'] == {picture: figures['deviation']}
-        assert (figures['config'], figures['checkpoint']) == (config, checkpoint)
-    first, second = (figures['deviation'] for figures in written['models'])
+        assert measured['deviation'] == pytest.approx(np.sqrt(variance).mean(), rel=1e-4)
+        assert measured['deviation'] > 1e-3
+        assert measured['pictures'] == {image: measured['deviation']}
+        assert (measured['config'], measured['checkpoint']) == (config, checkpoint)
+    first, second = (measured['deviation'] for measured in written['models'])
     assert first != second
     table = capsys.readouterr().out
     assert f'{first:.5f}' in table and f'{second:.5f}' in table and 'dbia_mutual' in table
-    with Image.open(out / 'a #1.png') as image:
-        assert image.width == 3 * 384 + 2 * 6 and image.height > 2 * 384 * 40 // 56
+    with Image.open(out / 'a #1.png') as drawing:
+        assert drawing.width == 3 * 384 + 2 * 6 and drawing.height > 2 * 384 * 40 // 56
 
 
-def test_picture_has_rows_of_models_and_one_scale():
+def test_drawing_has_a_row_per_model_and_one_scale():
     grey = np.full((30, 60, 3), 90, np.uint8)
     still, moving = np.zeros((30, 60), np.float32), np.zeros((30, 60), np.float32)
     moving[:, 30:] = 0.2
     mean = np.ones((30, 60), np.float32)
-    picture = tool.draw([tool.Spread(grey, mean, still), tool.Spread(grey, mean, moving)], 60)
-    upper, lower = np.vsplit(picture, 2)
+    drawing = tool.draw([tool.Spread(grey, mean, still), tool.Spread(grey, mean, moving)], 60)
+    upper, lower = np.vsplit(drawing, 2)
     for row in (upper, lower):
         assert (row[-10, :60] == 90).all() and (row[-10, 66:126] == 255).all()
     assert (upper[-10, 132:] == upper[-10, 132]).all() and upper[-10, 132].sum() < 20  # black
@@ -78,12 +78,12 @@ def test_picture_has_rows_of_models_and_one_scale():
     assert lower[-10, -1].min() > 100  # the brightest colour
 
 
-def test_mistakes_end_in_one_line(model, picture, tmp_path, stock_config, stock_checkpoint):
+def test_mistakes_end_in_one_line(model, image, tmp_path, stock_config, stock_checkpoint):
     out = ['--out', str(tmp_path / 'out'), '--device', 'cpu']
     stock = stock_config(1)
-    with pytest.raises(SystemExit, match='its EncoderDecoder starts from no noise'):
-        tool.main([picture, '--model', str(stock), str(stock_checkpoint(stock)), *out])
-    with pytest.raises(SystemExit, match='--seeds 1: a deviation takes at least 2'):
-        tool.main([picture, '--model', *model(), '--seeds', '1', *out])
+    with pytest.raises(SystemExit, match='EncoderDecoder starts from no noise'):
+        tool.main([image, '--model', str(stock), str(stock_checkpoint(stock)), *out])
+    with pytest.raises(SystemExit, match='--seeds 1: expected at least 2'):
+        tool.main([image, '--model', *model(), '--seeds', '1', *out])
     with pytest.raises(SystemExit, match="'nowhere.jpg' is no file"):
         tool.main(['nowhere.jpg', '--model', *model(), *out])

@@ -1,11 +1,13 @@
-"""tools/test.py from a config to figures, and the runner that it drives."""
+"""Scores of tools/test.py, and the runner that it drives."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import load_tool
+from conftest import ROOT, load_tool
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -21,7 +23,7 @@ def score(tmp_path, stock_config, stock_checkpoint, monkeypatch):
 
     def run(*arguments: str, channels: int = 2) -> dict:
         config = stock_config(channels)
-        out = tmp_path / 'figures' / 'test.json'
+        out = tmp_path / 'scores' / 'test.json'
         work_dir = str(tmp_path / 'work')
         options = ['--out', str(out), '--work-dir', work_dir, *arguments]
         tool.main([str(config), str(stock_checkpoint(config)), *options])
@@ -31,7 +33,7 @@ def score(tmp_path, stock_config, stock_checkpoint, monkeypatch):
 
 
 @pytest.mark.parametrize('channels', [1, 2])
-def test_figures_come_with_what_makes_them(score, tmp_path, channels):
+def test_scores_are_saved_with_what_they_depend_on(score, tmp_path, channels):
     written = score(channels=channels)
     assert set(written['metrics']) == {'maxF', 'wF', 'E', 'S', 'MAE'}
     assert all(0 <= value <= 1.001 for value in written['metrics'].values())
@@ -47,7 +49,7 @@ def test_figures_come_with_what_makes_them(score, tmp_path, channels):
 
 
 @pytest.mark.parametrize('channels', [1, 2])
-def test_tta_is_recorded_and_changes_the_figures(score, channels):
+def test_tta_is_recorded_and_changes_the_scores(score, channels):
     plain, augmented = score(channels=channels), score('--tta', channels=channels)
     assert augmented['tta'] == {'passes': 4, 'type': 'DISTTAModel', 'min_max': True}
     assert augmented['seed'] == 7 and augmented['images'] == 3
@@ -73,11 +75,35 @@ def test_weights_that_do_not_fit_end_the_test(stock_config, tmp_path):
 
 
 @pytest.mark.parametrize(
+    'tool',
+    [
+        'test',
+        'predict',
+        'analysis_tools/benchmark',
+        'analysis_tools/get_flops',
+        'analysis_tools/noise_variance',
+    ],
+)
+def test_help_needs_no_package(tool):
+    """Within a second; an import of torch or MMEngine alone would take longer."""
+    code = (
+        'import runpy, sys\n'
+        "sys.argv = ['tool', '--help']\n"
+        'try:\n'
+        f'    runpy.run_path({str(ROOT / "tools" / f"{tool}.py")!r}, run_name="__main__")\n'
+        'finally:\n'
+        "    print({'mmdiffdis', 'torch', 'mmengine', 'numpy', 'cv2'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith('usage: ') and done.stdout.rstrip().endswith('set()')
+
+
+@pytest.mark.parametrize(
     ('change', 'arguments', 'message'),
     [
         ('config', [], r'config .*nowhere\.py does not exist'),
         ('checkpoint', [], r'checkpoint .*nowhere\.pth does not exist'),
-        (None, ['--out', '{tmp}'], 'is a folder; expected the name of a JSON file'),
+        (None, ['--out', '{tmp}'], 'is a folder: expected the name of a JSON file'),
         (None, ['--tta', '--cfg-options', 'tta_model=None'], 'does not define tta_model'),
         (
             None,
@@ -100,20 +126,9 @@ def test_mistakes_end_in_one_line(
     assert '\n' not in str(caught.value)
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / 'new' / 'a.json'
-    tool.save_json({'a': 1}, path)
-    with pytest.raises(ValueError, match='Circular'):
-        circular = {}
-        circular['self'] = circular
-        tool.save_json(circular, path)
-    assert json.loads(path.read_text()) == {'a': 1}
-    assert [file.name for file in path.parent.iterdir()] == ['a.json']
-
-
 @pytest.mark.parametrize('channels', [1, 2])
 def test_stock_segmentor_trains_and_its_best_checkpoint_is_kept(stock_config, tmp_path, channels):
-    """Data set, transforms, metric, panels and `save_best` inside mmengine's training loop."""
+    """Data set, transforms, metric, panels and `save_best` in MMEngine's training loop."""
     cfg = Config.fromfile(stock_config(channels))
     cfg.work_dir = str(tmp_path / 'work')
     runner = Runner.from_cfg(cfg)

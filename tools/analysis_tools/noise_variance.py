@@ -1,36 +1,27 @@
 #!/usr/bin/env python
-"""How much masks depend on the noise they start from (the paper's Figure 4):
+"""Measures how much masks depend on the noise that prediction starts from (paper, Figure 4):
 
     python tools/analysis_tools/noise_variance.py INPUT... --out DIR --seeds 10 \\
         --model CONFIG CKPT [--model CONFIG CKPT ...]
 
-Each model predicts each picture once a seed; the standard deviation of every pixel over the seeds
-is written as a picture, its mean as a number. `DIR/<stem>.png` has a row for each model, numbered
-in their order: the picture, the mean of its masks, and the deviation, black where there is none,
-the brightest colour being the largest of all models. `DIR/noise_variance.json` and the table that
-is printed have the numbers, which lie between 0 and 0.5, masks being in [0, 1].
+Each model predicts each image once per seed. `DIR/<stem>.png` has a row for each model, numbered in
+their order: the image, the mean of its masks, and the standard deviation of each pixel over the
+seeds, from black (none) to the brightest colour (the largest of all models). The printed table and
+`DIR/noise_variance.json` have its mean over the pixels, between 0 and 0.5 for masks in [0, 1].
 """
 
 import argparse
-import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import mmdiffdis  # noqa: F401, isort: skip - first, for it reports a missing or unsuitable MMEngine
+if TYPE_CHECKING:
+    import numpy as np
 
-import cv2
-import numpy as np
-from PIL import Image
-from tqdm import tqdm
-
-from mmdiffdis.apis import DISInferencer, find_pictures, name_results
-from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
-from mmdiffdis.images.panels import row
-from mmdiffdis.utils.tables import markdown
+    from mmdiffdis.apis import DISInferencer
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line's arguments."""
+    """Returns the arguments of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,48 +40,54 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_model(config: str, checkpoint: str, device: str | None) -> DISInferencer:
-    """An inferencer whose noise has a seed.
+def load_model(config: str, checkpoint: str, device: str | None) -> 'DISInferencer':
+    """Returns an inferencer of a model with noise.
 
     Raises:
-        ValueError: The model starts from no noise.
+        ValueError: If the model starts from no noise.
     """
+    from mmdiffdis.apis import DISInferencer
+
     inferencer = DISInferencer(config, checkpoint, device)
     if not hasattr(inferencer.model, 'noise'):
         kind = type(inferencer.model).__name__
-        raise ValueError(
-            f'{config}: its {kind} starts from no noise; expected a DiffusionSegmentor.'
-        )
+        raise ValueError(f'{config}: {kind} starts from no noise; expected a DiffusionSegmentor')
     return inferencer
 
 
-@dataclass(frozen=True)
-class Spread:
-    """What N seeds made of one picture.
+class Spread(NamedTuple):
+    """Masks of one image over N seeds.
 
     Attributes:
         image: uint8 [H, W, 3] RGB.
         mean: float32 [H, W], mean of the masks.
-        deviation: float32 [H, W], standard deviation of each pixel over these seeds (divisor N).
+        deviation: float32 [H, W], standard deviation of each pixel (divisor N).
     """
 
-    image: np.ndarray
-    mean: np.ndarray
-    deviation: np.ndarray
+    image: 'np.ndarray'
+    mean: 'np.ndarray'
+    deviation: 'np.ndarray'
 
 
-def predict_with_seeds(inferencer: DISInferencer, picture: Path, num_seeds: int) -> Spread:
-    """The masks of seeds 0 to `num_seeds` - 1, summarised."""
+def predict_with_seeds(inferencer: 'DISInferencer', image: Path, num_seeds: int) -> Spread:
+    """Predicts an image with seeds 0 to `num_seeds` - 1."""
+    import numpy as np
+
     results = []
     for seed in range(num_seeds):
         inferencer.model.test_cfg['seed'] = seed
-        results.append(inferencer(picture))
+        results.append(inferencer(image))
     masks = np.stack([result.mask for result in results])
     return Spread(results[0].image, masks.mean(axis=0), masks.std(axis=0))
 
 
-def draw(spreads: list[Spread], max_side: int = 384) -> np.ndarray:
-    """uint8 [H', W', 3]: one row a model: picture, mean mask and deviation."""
+def draw(spreads: list[Spread], max_side: int = 384) -> 'np.ndarray':
+    """Returns uint8 [H', W', 3] with a row for each model: image, mean mask and deviation."""
+    import cv2
+    import numpy as np
+
+    from mmdiffdis.images.panels import row
+
     brightest = max(spread.deviation.max() for spread in spreads) or 1.0
     rows = []
     for number, spread in enumerate(spreads, start=1):
@@ -105,36 +102,42 @@ def draw(spreads: list[Spread], max_side: int = 384) -> np.ndarray:
     return np.vstack(rows)
 
 
-def to_table(models: list[dict]) -> str:
-    """Markdown: a row a model, numbered as in the pictures."""
-    rows = []
-    for number, model in enumerate(models, start=1):
-        names = Path(model['config']).stem, Path(model['checkpoint']).name
-        rows.append([number, *names, len(model['pictures']), f'{model["deviation"]:.5f}'])
-    return markdown(['model', 'config', 'checkpoint', 'pictures', 'mean deviation'], rows)
-
-
 def main(argv: list[str] | None = None) -> None:
-    """Predicts, draws and counts."""
+    """Predicts, draws and prints."""
     args = parse_args(argv)
+
+    import mmdiffdis  # noqa: F401, isort: skip - first, because it reports an unsuitable MMEngine
+
+    import numpy as np
+    from PIL import Image
+    from tqdm import tqdm
+
+    from mmdiffdis.apis import find_pictures, name_results
+    from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
+    from mmdiffdis.utils.files import save_json
+    from mmdiffdis.utils.tables import markdown
+
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         if args.seeds < 2:
-            raise ValueError(f'--seeds {args.seeds}: a deviation takes at least 2.')
-        pictures = find_pictures(args.input)
-        paths = name_results(pictures, args.out)
+            raise ValueError(f'--seeds {args.seeds}: expected at least 2')
+        images = find_pictures(args.input)
+        paths = name_results(images, args.out)
         inferencers = [load_model(*model, args.device) for model in args.model]
         args.out.mkdir(parents=True, exist_ok=True)
         models = [dict(config=c, checkpoint=w, deviation=0.0, pictures={}) for c, w in args.model]
-        for picture, path in zip(tqdm(pictures, unit='picture'), paths, strict=True):
-            spreads = [predict_with_seeds(model, picture, args.seeds) for model in inferencers]
+        for image, path in zip(tqdm(images, unit='image'), paths, strict=True):
+            spreads = [predict_with_seeds(model, image, args.seeds) for model in inferencers]
             Image.fromarray(draw(spreads)).save(path)
             for model, spread in zip(models, spreads, strict=True):
-                model['pictures'][str(picture)] = float(spread.deviation.mean())
-    for model in models:
-        model['deviation'] = float(np.mean(list(model['pictures'].values())))
-    figures = dict(seeds=list(range(args.seeds)), models=models)
-    (args.out / 'noise_variance.json').write_text(json.dumps(figures, indent=2) + '\n')
-    print(f'{to_table(models)}\n\nover seeds 0 to {args.seeds - 1}; pictures in {args.out}')
+                model['pictures'][str(image)] = float(spread.deviation.mean())
+    rows = []
+    for number, model in enumerate(models, start=1):
+        deviation = model['deviation'] = float(np.mean(list(model['pictures'].values())))
+        names = Path(model['config']).stem, Path(model['checkpoint']).name
+        rows.append([number, *names, len(images), f'{deviation:.5f}'])
+    save_json(dict(seeds=list(range(args.seeds)), models=models), args.out / 'noise_variance.json')
+    print(markdown(['model', 'config', 'checkpoint', 'images', 'mean deviation'], rows))
+    print(f'\nover seeds 0 to {args.seeds - 1}; images in {args.out}')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,329 @@
+"""Speed, memory and accuracy of models and of their variants."""
+
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose
+from mmseg.registry import MODELS
+from PIL import Image
+from torch import nn
+
+from ..datasets.pairing import image_files
+from ..evaluation import PAPER_MEASURES, PROTOCOLS, apply_protocol, measure_image, summarise
+from ..evaluation.protocol import TRUTH_THRESHOLD
+from ..images.panels import to_grey
+from ..images.reading import read_image
+from ..images.values import to_alpha
+from ..utils.files import stem_of
+from ..utils.stopwatch import Stopwatch
+from ..version import __version__
+from .configs import load_config, predicts_edges, with_test_options, without_loading
+from .flops import build_on_meta, count_cost, parts_of
+from .inference import DISInferencer, DISResult
+
+# Options of `DISInferencer`.
+VARIANTS: dict[str, dict] = {
+    'mask': {},
+    'edge': dict(edge=True),
+    'reference': dict(edge=True, tf32=True),
+    'tf32': dict(tf32=True),
+    'float16': dict(precision='float16'),
+    'float16_encoder': dict(precision='float16', encoder_precision='float16'),
+    'bfloat16': dict(precision='bfloat16'),
+    'channels_last': dict(channels_last=True),
+    'compile': dict(compile='default'),
+    'cuda_graphs': dict(compile='reduce-overhead'),
+    'fast': dict(
+        precision='float16', encoder_precision='float16', channels_last=True, compile='default'
+    ),
+}
+STAGES = ('read', 'encode', 'network', 'decode', 'resize', 'save', 'other')
+PROTOCOL = 'soft'
+# Differences of masks are counted in tenths of a grey level.
+_STEPS_PER_LEVEL = 10
+
+
+@dataclass
+class Candidate:
+    """A model in one of its variants, with its measurements.
+
+    Attributes:
+        name: Config and variant.
+        model: CONFIG or CONFIG:CKPT.
+        inferencer: Predicts.
+        watch: Measures the stages of an image.
+        parameters: Number of parameters.
+        tflop: Operations for one image.
+        seconds: Seconds of each stage, for each image and repeat.
+        peak_bytes: Peak memory of predicting, including weights; None where it is not known.
+        scores: Results of `measure_image`, for each image.
+        differences: Number of pixels whose mask differs from that of the model's first variant by
+            0, 1, 2, ... tenths of a grey level.
+    """
+
+    name: str
+    model: str
+    inferencer: DISInferencer
+    watch: Stopwatch
+    parameters: int = 0
+    tflop: float = 0.0
+    seconds: list[dict[str, float]] = field(default_factory=list)
+    peak_bytes: int | None = None
+    scores: list[dict] = field(default_factory=list)
+    differences: np.ndarray = field(
+        default_factory=lambda: np.zeros(255 * _STEPS_PER_LEVEL + 1, np.int64)
+    )
+    _network_end: float = 0.0
+
+    def time_stages(self) -> None:
+        """Measures the parts of the model as stages: 'encode', 'decode', all others 'network'."""
+        for part, modules in parts_of(self.inferencer.model).items():
+            stage = part.split()[0]
+            for module in _with_forward(modules):
+                self._time(module, stage if stage in STAGES else 'network')
+
+    def _time(self, module: nn.Module, stage: str) -> None:
+        # not a hook: mmseg calls the `forward` of its decode heads, which runs none
+        forward = module.forward
+        now = torch.compiler.disable(self.watch.now)
+
+        @torch.compiler.disable(recursive=False)  # a compiled block consists of its `forward` alone
+        def timed(*args, **kwargs):
+            start = now()
+            result = forward(*args, **kwargs)
+            self._network_end = now()
+            self.watch.seconds[stage].append(self._network_end - start)
+            return result
+
+        module.forward = timed
+
+    def predict(self, image: Path, out: Path) -> tuple[DISResult, dict[str, float]]:
+        """Predicts and saves an image; returns its result and the seconds of its stages."""
+        self.watch.seconds.clear()
+        start = self.watch.now()
+        with self.watch.time('read'):
+            prepared = self.inferencer.prepare(image)
+        result = self.inferencer.predict([prepared])[0]
+        resize = self.watch.now() - self._network_end
+        with self.watch.time('save'):
+            Image.fromarray(to_grey(result.mask)).save(out / f'{result.stem}.png')
+        total = self.watch.now() - start
+        seconds = {stage: sum(times) for stage, times in self.watch.seconds.items()}
+        seconds['resize'] = resize
+        return result, {**seconds, 'other': total - sum(seconds.values())}
+
+    def compare(self, mask: np.ndarray, first: np.ndarray) -> None:
+        """Counts how far a mask is from that of the model's first variant."""
+        steps = np.ceil(np.abs(mask - first) * (255 * _STEPS_PER_LEVEL)).astype(np.int64)
+        self.differences += np.bincount(steps.ravel(), minlength=self.differences.size)
+
+    def score(self, mask: np.ndarray, gt: np.ndarray) -> None:
+        """Scores a mask, float32 [H, W] in [0, 1], against its ground truth, bool [H, W]."""
+        prediction = apply_protocol(mask, **PROTOCOLS[PROTOCOL])
+        self.scores.append(measure_image(prediction, gt, PAPER_MEASURES))
+
+    def levels_apart(self, share: float = 0.999) -> float:
+        """Returns the difference in grey levels that a share of pixels keeps within, rounded up."""
+        is_enough = np.cumsum(self.differences) >= share * self.differences.sum()
+        return int(is_enough.argmax()) / _STEPS_PER_LEVEL
+
+    def median_ms(self, stage: str) -> float:
+        """Returns a stage's median over images and repeats, in milliseconds."""
+        return 1000 * float(np.median([seconds.get(stage, 0) for seconds in self.seconds]))
+
+    def total_ms(self) -> np.ndarray:
+        """Returns first quartile, median and third quartile of the sum of all stages."""
+        totals = [sum(seconds.values()) for seconds in self.seconds]
+        return 1000 * np.percentile(totals, (25, 50, 75))
+
+    @contextmanager
+    def measure_memory(self) -> Iterator[None]:
+        """Records the peak memory of the block beyond what is in use, plus the model's weights.
+
+        On CPUs it is known under Linux only.
+        """
+        cuda = self.inferencer.device.type == 'cuda'
+        refs, status = Path('/proc/self/clear_refs'), Path('/proc/self/status')
+        if not cuda and not os.access(refs, os.W_OK):
+            yield
+            return
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+            in_use = torch.cuda.memory_allocated()
+        else:
+            refs.write_text('5')  # VmHWM starts again at VmRSS (proc(5))
+            in_use = _kibibytes(status, 'VmRSS') * 1024
+        yield
+        peak = torch.cuda.max_memory_allocated() if cuda else _kibibytes(status, 'VmHWM') * 1024
+        weights = sum(tensor.nbytes for tensor in self.inferencer.model.state_dict().values())
+        self.peak_bytes = max(self.peak_bytes or 0, peak - in_use + weights)
+
+
+def _with_forward(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """Yields modules; in place of a container without `forward`, its children."""
+    for module in modules:
+        if type(module).forward is nn.Module.forward:
+            yield from _with_forward(module.children())
+        else:
+            yield module
+
+
+def _kibibytes(status: Path, key: str) -> int:
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1])
+
+
+def load_candidate(
+    model: str, variant: str, device: torch.device, image: Path, cold: bool = False
+) -> Candidate | None:
+    """Returns a model in a variant, its cost counted; None if the model has no such variant.
+
+    Args:
+        model: CONFIG or CONFIG:CKPT.
+        variant: A key of `VARIANTS`.
+        device: Device of the prediction.
+        image: An image, for the size of the network's input.
+        cold: Without CKPT, keep the random weights of the constructor.
+
+    Raises:
+        ValueError: If the reference is asked for, and the config has no `tta_pipeline`.
+    """
+    name, _, checkpoint = model.partition(':')
+    config = load_config(name)
+    options = dict(VARIANTS[variant])
+    if options.get('edge') and not predicts_edges(config.model):
+        return None
+    if not hasattr(MODELS.get(config.model.type), 'set_precision'):
+        if variant == 'float16_encoder':
+            return None
+        options.pop('encoder_precision', None)
+    if cold and not checkpoint:
+        config.model = ConfigDict(without_files(config.model))
+    torch.manual_seed(0)  # random weights are the same in all variants of a model
+    inferencer = DISInferencer(config, checkpoint or None, device, **options)
+    candidate = Candidate(f'{Path(name).stem}, {variant}', model, inferencer, Stopwatch(device))
+    candidate.time_stages()
+    if variant == 'reference':
+        use_tta(inferencer, config)
+    inputs = inferencer.prepare(image).packed['inputs']
+    passes = inputs if isinstance(inputs, list) else [inputs]
+    on_meta = build_on_meta(with_test_options(config.model, options.get('edge', False)))
+    costs = [count_cost(on_meta, tuple(x.shape[-2:])) for x in passes]
+    candidate.parameters = costs[0].total_parameters
+    candidate.tflop = sum(cost.total_flop for cost in costs) / 1e12
+    return candidate
+
+
+def without_files(settings: dict) -> dict:
+    """Returns a model's settings without initialisation from files."""
+    return {
+        key: None
+        if key in ('init_cfg', 'pretrained')
+        else without_files(value)
+        if isinstance(value, dict)
+        else value
+        for key, value in settings.items()
+    }
+
+
+def use_tta(inferencer: DISInferencer, config: Config) -> None:
+    """Makes an inferencer run all passes of the config's test-time augmentation."""
+    if config.get('tta_pipeline') is None:
+        raise ValueError(f'{config.filename} has no tta_pipeline, which the reference consists of')
+    steps = without_loading(config.tta_pipeline)
+    for step in steps:
+        if step['type'] == 'TestTimeAug':
+            groups = map(without_loading, step['transforms'])
+            step['transforms'] = [group for group in groups if group]
+    inferencer.pipeline = Compose(steps)
+    inferencer.model = MODELS.build(dict(config.tta_model, module=inferencer.model)).eval()
+
+
+def table(candidates: list[Candidate]) -> tuple[list[str], list[list[str]]]:
+    """Returns header and rows, with scores if there are any."""
+    metrics = PAPER_MEASURES if candidates[0].scores else ()
+    header = ['model', 'variant', *(f'{stage} ms' for stage in STAGES), 'total ms', 'quartiles']
+    header += ['images/s', 'differs', 'peak GiB', 'parameters M', 'TFLOP', *metrics]
+    rows = []
+    for candidate in candidates:
+        low, median, high = candidate.total_ms()
+        peak = candidate.peak_bytes
+        row = candidate.name.rsplit(', ', 1)
+        row += [f'{candidate.median_ms(stage):.1f}' for stage in STAGES]
+        row += [f'{median:.1f}', f'{low:.1f}-{high:.1f}', f'{1000 / median:.2f}']
+        row += [f'{candidate.levels_apart():.1f}', '' if peak is None else f'{peak / 2**30:.2f}']
+        row += [f'{candidate.parameters / 1e6:.2f}', f'{candidate.tflop:.4g}']
+        if metrics:
+            scores = summarise(candidate.scores, PAPER_MEASURES)
+            row += [f'{scores[name]:.3f}' for name in metrics]
+        rows.append(row)
+    return header, rows
+
+
+def save_bundled_images(folder: Path) -> list[Path]:
+    """Saves photographs of scikit-image to a folder; returns their paths."""
+    import skimage
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name in ('astronaut', 'chelsea', 'coffee'):
+        paths.append(folder / f'{name}.png')
+        Image.fromarray(getattr(skimage.data, name)()).save(paths[-1])
+    return paths
+
+
+def read_gt(image: Path, folder: Path) -> np.ndarray:
+    """Returns the ground-truth mask of an image, bool [H, W].
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = dict(image_files(folder)).get(stem_of(image))
+    if path is None:
+        raise FileNotFoundError(f"'{folder}' has no mask of the stem '{image.stem}'")
+    return to_alpha(read_image(str(path))) > TRUTH_THRESHOLD
+
+
+def plot(candidates: list[Candidate], path: Path) -> None:
+    """Draws one bar per candidate, divided into the medians of its stages."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1.5 + 0.6 * len(candidates)), layout='constrained')
+    axes = figure.subplots()
+    names = [candidate.name.replace(', ', '\n') for candidate in candidates]
+    left = np.zeros(len(candidates))
+    for stage in STAGES:
+        widths = np.array([candidate.median_ms(stage) for candidate in candidates])
+        axes.barh(names, widths, left=left, label=stage)
+        left += widths
+    axes.invert_yaxis()
+    axes.set_xlabel('ms per image, medians')
+    figure.legend(ncols=len(STAGES), fontsize='small', loc='outside upper center')
+    figure.savefig(path, dpi=120)
+
+
+def describe(device: torch.device, num_images: int, repeats: int, scored: bool) -> str:
+    """Returns what the measurements depend on, in words."""
+    if device.type == 'cuda':
+        machine = torch.cuda.get_device_name(device)
+    else:
+        machine = f'{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads'
+    versions = [
+        f'mmdiffdis {__version__}',
+        f'torch {torch.__version__}',  # including the build
+        *(f'{name} {version(name)}' for name in ('diffusers', 'mmsegmentation')),
+        f'Python {platform.python_version()}',
+    ]
+    return (
+        f'{device} ({machine}); {", ".join(versions)}. {num_images} images, {repeats} repeats, '
+        'one image at a time, models in turn; medians, quartiles of the total.'
+        + (f' Scores: protocol "{PROTOCOL}".' if scored else '')
+    )
