@@ -61,9 +61,8 @@ class PublishedNames:
 
     def published_name(self, name: str) -> str | None:
         """Returns the published name of one of our weights; `None` if no row fits."""
-        return _replace_first(
-            name, ((ours, published) for published, ours in self.patterns.items())
-        )
+        rows = ((ours, published) for published, ours in self.patterns.items())
+        return _replace_first(name, rows)
 
     def to_ours(self, weights: Mapping[str, T]) -> dict[str, T]:
         """Returns published weights under our names and in our layout.
