@@ -61,7 +61,8 @@ class PublishedNames:
 
     def published_name(self, name: str) -> str | None:
         """Returns the published name of one of our weights; `None` if no row fits."""
-        return _replace_first(name, ((ours, theirs) for theirs, ours in self.patterns.items()))
+        rows = ((ours, published) for published, ours in self.patterns.items())
+        return _replace_first(name, rows)
 
     def to_ours(self, weights: Mapping[str, T]) -> dict[str, T]:
         """Returns published weights under our names and in our layout.
@@ -77,10 +78,10 @@ class PublishedNames:
 
         The inverse of `to_ours`. Weights without a row belong to other parts and are left out.
         """
-        kept = {n: t for n, t in weights.items() if not n.startswith(self.training_only)}
-        kept = self.layout[1](kept) if self.layout else kept
-        names = {name: self.published_name(name) for name in kept}
-        return {theirs: kept[ours] for ours, theirs in names.items() if theirs is not None}
+        used = {n: t for n, t in weights.items() if not n.startswith(self.training_only)}
+        used = self.layout[1](used) if self.layout else used
+        names = {name: self.published_name(name) for name in used}
+        return {published: used[ours] for ours, published in names.items() if published is not None}
 
     def are_published(self, names: Iterable[str]) -> bool:
         """Returns whether the names of a checkpoint are published ones: none begins like ours."""
@@ -119,7 +120,7 @@ def prefixed(patterns: Mapping[str, str], published: str, ours: str) -> dict[str
         >>> prefixed({'fc.': 'linear.', '': ''}, 'head.', 'network.head.')
         {'head.fc.': 'network.head.linear.', 'head.': 'network.head.'}
     """
-    return {published + theirs: ours + mine for theirs, mine in patterns.items()}
+    return {published + left: ours + right for left, right in patterns.items()}
 
 
 def _replace_first(name: str, rows: Iterable[tuple[str, str]]) -> str | None:

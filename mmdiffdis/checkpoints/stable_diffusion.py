@@ -174,7 +174,8 @@ def load_initial_unet(model: nn.Module, base: Path) -> Weights:
     state = model.state_dict()
     shapes = {name: tensor.shape for name, tensor in UNET_NAMES.to_published(state).items()}
     weights = grow_unet(read_weights(folder), shapes)
-    unused = () if model.neck is not None else (MID_BLOCK,)
+    has_mid_block = any(name.startswith(MID_BLOCK) for name in shapes)  # not with neck=None
+    unused = () if has_mid_block else (MID_BLOCK,)
     return rename_strictly(weights, state, UNET_NAMES, str(folder), fresh=FRESH, unused=unused)
 
 

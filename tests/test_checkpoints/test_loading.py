@@ -338,12 +338,12 @@ def test_empty_file_is_named(tmp_path, suffix):
         load(path)
 
 
-@pytest.mark.parametrize('kept', [0.05, 0.5, 0.99])
-def test_truncated_checkpoint_is_named(tmp_path, kept):
+@pytest.mark.parametrize('fraction', [0.05, 0.5, 0.99])
+def test_truncated_checkpoint_is_named(tmp_path, fraction):
     path = tmp_path / 'short.pth'
     torch.save(OrderedDict(weight=torch.zeros(1000)), path)
     data = path.read_bytes()
-    path.write_bytes(data[: int(kept * len(data))])
+    path.write_bytes(data[: int(fraction * len(data))])
     with pytest.raises(CheckpointError, match=r'short\.pth is truncated \(\d+ bytes are left'):
         load(path)
 

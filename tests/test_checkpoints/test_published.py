@@ -81,8 +81,8 @@ def test_tables_are_combined_under_prefixes():
 @pytest.mark.parametrize('prefix', ['', 'model.'])
 @pytest.mark.parametrize('wrapper', ['', 'module.', 'module._orig_mod.'])
 def test_published_weights_are_renamed_before_loading(wrapper, prefix):
-    given = {f'{prefix}{wrapper}stage0.weight': 1, f'{prefix}{wrapper}other.weight': 2}
-    state_dict = {**given, 'x.weight': 0} if prefix else given
+    published = {f'{prefix}{wrapper}stage0.weight': 1, f'{prefix}{wrapper}other.weight': 2}
+    state_dict = {**published, 'x.weight': 0} if prefix else published
     NAMES.rename_in_place(state_dict, prefix, {'teacher.weight': 3, 'network.stages.0.weight': 4})
     expected = {'teacher.weight': 3, 'network.stages.0.weight': 1, 'other.weight': 2}
     expected = {prefix + name: value for name, value in expected.items()}

@@ -41,11 +41,10 @@ PLAIN = dict(neck=dict(interaction=None), backbone=dict(bde=None, swci=None))
 def test_without_additions_the_unet_computes_what_stable_diffusions_does(start, stable_diffusion):
     model = start(stable_diffusion, **PLAIN)
     theirs = UNet2DConditionModel.from_pretrained(stable_diffusion / 'unet')
-    x, prompt = torch.randn(2, 4, 16, 16), torch.randn(2, 2, 48)
-    steps = torch.tensor([999, 3])
-    expected = theirs(x, steps, prompt).sample
-    ours = model.backbone(torch.cat([x, x], dim=1), steps, prompt, neck=model.neck, halves=1)
-    torch.testing.assert_close(ours, expected)
+    latents, steps = torch.randn(2, 4, 16, 16), torch.tensor([999, 3])
+    expected = theirs(latents, steps, model.prompt.expand(2, -1, -1)).sample
+    (output,) = model.unet(latents, [latents], steps)
+    torch.testing.assert_close(output, expected)
 
 
 def test_every_weight_is_loaded_copied_or_fresh(start, tiny, stable_diffusion):
