@@ -77,9 +77,9 @@ def load_strictly(runner: 'Runner', checkpoint: str) -> None:
     """
     from mmengine.runner import Runner
 
-    from mmdiffdis.checkpoints import misfits_named
+    from mmdiffdis.checkpoints import explain_misfits
 
-    with misfits_named(checkpoint):
+    with explain_misfits(checkpoint):
         Runner.load_checkpoint(runner, checkpoint, strict=True)
 
 

@@ -177,8 +177,8 @@ class DISInferencer:
         """Warns of precisions that change masks by more than 2/255 (docs/benchmarks.md)."""
         if dtype is torch.bfloat16:
             _warn(
-                'U-Net, neck and VAE decoder in bfloat16: masks of the tiny model differ from float32 '
-                'by up to 13/255 on 99.9 % of pixels; float16 keeps within 2/255'
+                'U-Net, neck and VAE decoder in bfloat16: masks of the tiny model differ by up to '
+                '13/255 from float32 on 99.9 % of pixels; float16 keeps within 2/255'
             )
         if encoder_dtype is not torch.float32 or (self._tf32 and self.device.type == 'cuda'):
             _warn('encoder not in full float32: masks may differ by more than 2/255')
