@@ -7,12 +7,21 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .loading import CheckpointError
 from .published import PublishedNames
 
 Weights = dict[str, Tensor]
+
+# The largest channels of the empty prompt's two tokens, of the text encoder that SD-Turbo and
+# SD 2.1 share.
+EMPTY_PROMPT = (
+    {457: 13.021, 267: -5.758, 135: -4.091, 148: -2.491},
+    {58: -3.878, 953: 3.638, 648: -3.515, 545: 3.298},
+)
+PROMPT_TOLERANCE = 1e-2  # relative; float16 and other sources differ by less than 1e-3
 
 # Parts that DiffDIS adds to Stable Diffusion's U-Net and trains from scratch: BDE and SWCI.
 FRESH = ('class_embedding.', 'rgb_conv.', 'rgb_proj.', 'rgb_proj1.')
@@ -56,10 +65,11 @@ def to_prompt(embedding: Tensor, expected: Tensor, source: str) -> Tensor:
         source: File or folder of the embedding, for the message.
 
     Raises:
-        CheckpointError: If L or D is not the model's.
+        CheckpointError: If L or D is not the model's, or the values are another text's.
     """
     prompt = embedding[None] if embedding.ndim == 2 else embedding
     if prompt.shape == expected.shape:
+        check_empty_prompt(prompt, source)
         return prompt
     message = (
         f'the embedding of the empty prompt in {source} is {list(embedding.shape)}, expected '
@@ -70,6 +80,26 @@ def to_prompt(embedding: Tensor, expected: Tensor, source: str) -> Tensor:
             f'; for {prompt.shape[1]} tokens: --cfg-options model.prompt_tokens={prompt.shape[1]}'
         )
     raise CheckpointError(message)
+
+
+def check_empty_prompt(prompt: Tensor, source: str) -> None:
+    """Raises CheckpointError unless a prompt of Stable Diffusion 2's size is its empty prompt.
+
+    Args:
+        prompt: [1, L, D]; prompts of other sizes than `EMPTY_PROMPT` are not checked.
+        source: File or folder of the embedding, for the message.
+    """
+    if prompt.shape != (1, 2, 1024):
+        return
+    for token, values in zip(prompt[0].float(), EMPTY_PROMPT, strict=True):
+        found, expected = token[list(values)], torch.tensor([*values.values()])
+        if (found - expected).norm() > PROMPT_TOLERANCE * expected.norm():
+            raise CheckpointError(
+                f'the embedding in {source} is not that of the empty prompt: channels '
+                f'{list(values)} are {[round(x, 3) for x in found.tolist()]}, expected '
+                f'{[*values.values()]} +- 1 %; use the text encoder of SD-Turbo or SD 2.1, or '
+                '--prompt-embedding with a file of its result'
+            )
 
 
 def strip_prefix(weights: Mapping[str, Tensor]) -> Weights:

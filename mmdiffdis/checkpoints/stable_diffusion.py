@@ -70,7 +70,8 @@ class StableDiffusionInit:
             ImportError: If the embedding has to be made and transformers is not installed.
         """
         base = local_folder(self.pretrained, '--cfg-options model.init_cfg.pretrained')
-        weights = load_vae(model, base)
+        initialised = own_initialisation(model)
+        weights = {} if 'vae.' in initialised else load_vae(model, base)
         if hasattr(model, 'scheduler'):
             settings = read_scheduler(base)
             check_betas(model.scheduler, settings, f'the scheduler of {base}')
@@ -83,11 +84,21 @@ class StableDiffusionInit:
             weights['prompt'] = load_prompt(model, base, self.prompt_embedding)
         missing = model.load_state_dict(weights, strict=False).missing_keys
         # `load_initial_unet` has checked the U-Net, if it was loaded.
-        other = sorted(name for name in missing if UNET_NAMES.published_name(name) is None)
+        other = sorted(
+            name
+            for name in missing
+            if UNET_NAMES.published_name(name) is None and not name.startswith(initialised)
+        )
         if other:
             raise CheckpointError(f'{base} has no weights for {other} of the model')
         if hasattr(model, '_params_init_info'):
             update_init_info(model, init_info=f'{type(self).__name__}: {self.pretrained}')
+
+
+def own_initialisation(model: nn.Module) -> tuple[str, ...]:
+    """Returns prefixes of the names of parts with an `init_cfg` of their own, e.g. TAESD's."""
+    parts = model.named_modules()
+    return tuple(f'{name}.' for name, part in parts if name and getattr(part, 'init_cfg', None))
 
 
 def convert_released(

@@ -10,7 +10,13 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.checkpoints.conversion import find_prompt, rename_strictly, strip_prefix
+from mmdiffdis.checkpoints.conversion import (
+    EMPTY_PROMPT,
+    find_prompt,
+    rename_strictly,
+    strip_prefix,
+    to_prompt,
+)
 from mmdiffdis.checkpoints.diffusers_names import UNET_NAMES
 
 FULL_SIZE = 'configs/diffdis/diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
@@ -88,3 +94,16 @@ def test_prefix_is_stripped(released, prefix):
 
 def test_without_conv_in_nothing_is_stripped():
     assert set(strip_prefix({'unet.a': torch.empty(1)})) == {'unet.a'}
+
+
+def test_the_embedding_of_another_text_is_refused():
+    """At Stable Diffusion 2's size; smaller models have text encoders of their own."""
+    prompt = torch.zeros(1, 2, 1024)
+    for token, values in enumerate(EMPTY_PROMPT):
+        prompt[0, token, list(values)] = torch.tensor([*values.values()])
+    assert to_prompt(prompt[0].half(), prompt, 'file').shape == (1, 2, 1024)
+    with pytest.raises(CheckpointError, match=r'not that of the empty prompt.*13\.02.*SD-Turbo'):
+        to_prompt(prompt * 1.02, prompt, 'file')
+    with pytest.raises(CheckpointError, match='not that of the empty prompt'):
+        to_prompt(prompt.flip(1), prompt, 'file')
+    assert to_prompt(torch.zeros(2, 48), torch.zeros(1, 2, 48), 'file').shape == (1, 2, 48)

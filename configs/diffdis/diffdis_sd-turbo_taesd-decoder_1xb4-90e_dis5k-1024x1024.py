@@ -1,0 +1,4 @@
+# Masks decoded by TAESD: 57 % of the operations of a mask. It changes the mask.
+_base_ = './diffdis_sd-turbo_1xb4-90e_dis5k-1024x1024.py'
+
+model = dict(decode_head=dict(vae=dict(type='TinyAutoencoder', init_cfg=dict(type='TAESDInit'))))
