@@ -126,7 +126,8 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
         super()._save_best_checkpoint(runner, metrics)
-        self._remove_obsolete()
+        if self.save_best:  # otherwise validation may run without a training
+            self._remove_obsolete()
 
     def _remove_obsolete(self) -> None:
         best = getattr(self, 'best_ckpt_path_dict', {}).values()

@@ -187,6 +187,11 @@ def test_best_checkpoint_replaces_the_one_before(folder):
     assert names == ['best_MAE_iter_8.pth', 'iter_6.pth', 'iter_8.pth']
 
 
+def test_validation_without_training_writes_no_checkpoint(folder):
+    assert 'maxF' in build_runner(small_config(folder)).val()
+    assert not list(folder.glob('run/*.pth'))
+
+
 def test_files_are_written_atomically(tmp_path, monkeypatch):
     path = tmp_path / 'new' / 'a.pth'
     WholeFilesBackend().put(b'first', path)
