@@ -1,4 +1,4 @@
-"""Which pictures a command line means, and what their results are called."""
+"""Input files of a command line, and the names of their results."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from mmdiffdis.apis import find_pictures, name_results
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """A folder of two pictures."""
+    """A folder of two images."""
     folder = tmp_path / 'photos'
     folder.mkdir()
     for name in ('a #1.jpg', 'b.c.png'):
@@ -51,8 +51,8 @@ def test_brackets_in_a_real_name_are_no_pattern(photos):
 
 def test_same_stems_keep_telling_names(tmp_path):
     one, two = tmp_path / 'one', tmp_path / 'two'
-    pictures = [one / 'a.jpg', one / 'a.png', one / 'c.png', two / 'c.png', one / 'd.png']
-    results = name_results(pictures, tmp_path / 'out')
+    images = [one / 'a.jpg', one / 'a.png', one / 'c.png', two / 'c.png', one / 'd.png']
+    results = name_results(images, tmp_path / 'out')
     expected = ['a.jpg.png', 'a.png.png', 'one_c.png.png', 'two_c.png.png', 'd.png']
     assert [result.name for result in results] == expected
 
@@ -63,12 +63,12 @@ def test_names_that_differ_in_case_only_are_kept_apart(tmp_path):
 
 
 def test_disambiguated_name_never_takes_the_name_of_another(tmp_path):
-    pictures = [tmp_path / 'a.jpg', tmp_path / 'a.png', tmp_path / 'a.jpg.tif']
-    results = name_results(pictures, tmp_path / 'out')
+    images = [tmp_path / 'a.jpg', tmp_path / 'a.png', tmp_path / 'a.jpg.tif']
+    results = name_results(images, tmp_path / 'out')
     assert len({result.name for result in results}) == 3
 
 
-def test_pictures_that_cannot_be_told_apart(tmp_path):
-    pictures = [tmp_path / 'x' / 'im' / 'a.jpg', tmp_path / 'y' / 'im' / 'a.jpg']
+def test_images_of_equal_names_are_refused(tmp_path):
+    images = [tmp_path / 'x' / 'im' / 'a.jpg', tmp_path / 'y' / 'im' / 'a.jpg']
     with pytest.raises(ValueError, match=r'same names as others.*in separate runs'):
-        name_results(pictures, tmp_path / 'out')
+        name_results(images, tmp_path / 'out')

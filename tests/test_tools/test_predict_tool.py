@@ -1,4 +1,4 @@
-"""tools/predict.py from inputs to files."""
+"""Files that tools/predict.py writes, skips and refuses."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def model(stock_config, stock_checkpoint) -> list[str]:
 
 @pytest.fixture
 def photos(tmp_path, draw_pair) -> Path:
-    """A folder of two pictures of different sizes."""
+    """A folder of two images of different sizes."""
     folder = tmp_path / 'photos'
     folder.mkdir()
     Image.fromarray(draw_pair(0, 40, 56)[0]).save(folder / 'a #1.jpg')
@@ -55,7 +55,7 @@ def entries(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / 'predict.json').read_text().splitlines()]
 
 
-def test_masks_are_grey_at_the_size_of_their_pictures(model, photos, tmp_path, capsys):
+def test_masks_are_grey_at_the_size_of_their_images(model, photos, tmp_path, capsys):
     assert run(model, photos, '--out', tmp_path / 'new' / 'out') == 0
     out = tmp_path / 'new' / 'out'
     assert names(out) == ['a #1.png', 'b.c.png']
@@ -67,7 +67,7 @@ def test_masks_are_grey_at_the_size_of_their_pictures(model, photos, tmp_path, c
 
 
 @pytest.mark.parametrize(('kind', 'mode'), [('cutout', 'RGBA'), ('overlay', 'RGB')])
-def test_cutout_and_overlay_show_the_picture(model, photos, tmp_path, kind, mode):
+def test_cutout_and_overlay_show_the_image(model, photos, tmp_path, kind, mode):
     assert run(model, photos / 'b.c.png', '--out', tmp_path / 'mask') == 0
     assert run(model, photos / 'b.c.png', '--out', tmp_path / kind, '--type', kind) == 0
     result = Image.open(tmp_path / kind / 'b.c.png')
@@ -75,25 +75,25 @@ def test_cutout_and_overlay_show_the_picture(model, photos, tmp_path, kind, mode
     if kind == 'cutout':
         mask = Image.open(tmp_path / 'mask' / 'b.c.png')
         np.testing.assert_array_equal(np.array(result)[..., 3], np.array(mask))
-        picture = np.array(Image.open(photos / 'b.c.png'))
-        expected = foreground_colour(picture, np.array(mask) / 255)
+        image = np.array(Image.open(photos / 'b.c.png'))
+        expected = foreground_colour(image, np.array(mask) / 255)
         # the mask was rounded to 8 bits on its way to the file
         assert np.abs(np.array(result)[..., :3].astype(int) - expected).mean() < 1
 
 
 def test_panel_of_a_model_without_edges_has_two_parts(model, photos, tmp_path):
     assert run(model, photos / 'b.c.png', '--out', tmp_path / 'out', '--type', 'panel') == 0
-    picture = Image.open(tmp_path / 'out' / 'b.c.png')
-    assert picture.width == 2 * round(30 * 512 / 61) + 6
+    panel = Image.open(tmp_path / 'out' / 'b.c.png')
+    assert panel.width == 2 * round(30 * 512 / 61) + 6
 
 
-def test_edge_of_a_model_without_edges_is_a_mistake(model, photos, tmp_path):
+def test_edge_of_a_model_without_edges_is_refused(model, photos, tmp_path):
     with pytest.raises(SystemExit, match='predicts no edges: choose another --type'):
         run(model, photos, '--out', tmp_path / 'out', '--type', 'edge')
 
 
-def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_path, capsys):
-    (photos / 'notes.txt').write_text('no picture')
+def test_unreadable_files_are_reported_and_the_others_are_done(model, photos, tmp_path, capsys):
+    (photos / 'notes.txt').write_text('no image')
     (photos / 'broken.jpg').write_bytes((photos / 'a #1.jpg').read_bytes()[:300])
     (photos / '.hidden').write_text('')
     (photos / 'link.jpg').symlink_to('gone.jpg')
@@ -108,7 +108,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_done(model, photos, tmp_p
 
 @pytest.mark.parametrize('place', ['prepare', 'predict', 'write'])
 @pytest.mark.parametrize('times', [1, 100])
-def test_what_memory_did_not_suffice_for_is_tried_again_alone(
+def test_images_that_ran_out_of_memory_are_tried_again_alone(
     model, photos, tmp_path, capsys, monkeypatch, place, times
 ):
     failures = []
@@ -145,7 +145,7 @@ def test_inputs_are_never_replaced(model, photos):
     assert (photos / 'b.c.png').read_bytes() == before
 
 
-def test_results_are_never_taken_for_pictures(model, photos):
+def test_folder_of_inputs_cannot_be_out(model, photos):
     with pytest.raises(SystemExit, match='is a folder of inputs: choose another'):
         run(model, photos, '--out', photos / '..' / 'photos')
     assert names(photos) == ['a #1.jpg', 'b.c.png']
@@ -243,7 +243,7 @@ def test_choices_are_those_of_the_package():
     assert predict.COMPILE_MODES == inference.COMPILE_MODES
 
 
-def test_pictures_inside_out_are_pictures(model, photos):
+def test_images_inside_out_are_inputs(model, photos):
     assert run(model, photos, '--out', photos.parent) == 0
     assert {'a #1.png', 'b.c.png'} <= set(names(photos.parent))
 
@@ -286,9 +286,7 @@ def test_second_run_does_what_the_first_did_not(model, photos, tmp_path, capsys)
         ([], 'does not list it'),
     ],
 )
-def test_results_of_another_run_are_not_taken_for_this_ones(
-    model, photos, tmp_path, options, change
-):
+def test_results_of_another_run_are_refused(model, photos, tmp_path, options, change):
     out = tmp_path / 'out'
     assert run(model, photos / 'b.c.png', '--out', out) == 0
     if change == 'checkpoint':
@@ -403,7 +401,7 @@ def test_video_becomes_a_video(model, clip, tmp_path, kind):
 
 
 @pytest.mark.parametrize('change', ['type', 'seed', 'checkpoint', 'was changed'])
-def test_video_of_another_run_is_not_taken_for_this_ones(model, clip, tmp_path, capsys, change):
+def test_video_of_another_run_is_refused(model, clip, tmp_path, capsys, change):
     out = tmp_path / 'out'
     assert run(model, clip, '--out', out) == 0
     assert run(model, clip, '--out', out) == 0
@@ -421,7 +419,7 @@ def test_video_of_another_run_is_not_taken_for_this_ones(model, clip, tmp_path, 
     assert run(model, clip, '--out', out, *options) == 0
 
 
-def test_frames_of_a_video_have_the_masks_of_its_pictures(model, clip, tmp_path):
+def test_frames_have_the_masks_of_single_images(model, clip, tmp_path):
     assert run(model, clip, '--out', tmp_path / 'out', '--frames', '--type', 'cutout') == 0
     written = sorted((tmp_path / 'out' / 'clip').iterdir())
     assert [path.name for path in written] == [f'{i:06d}.png' for i in range(5)]
@@ -443,7 +441,7 @@ def test_frames_of_another_run_are_not_replaced(model, clip, tmp_path):
     assert run(model, clip, '--out', out, '--frames', '--type', 'overlay', '--overwrite') == 0
 
 
-def test_what_is_no_video_is_reported_and_the_rest_is_done(model, clip, photos, tmp_path, capsys):
+def test_broken_video_is_reported_and_the_others_are_done(model, clip, photos, tmp_path, capsys):
     (photos / 'broken.mp4').write_text('no video')
     assert run(model, photos, clip, '--out', tmp_path / 'out') == 1
     assert names(tmp_path / 'out') == ['a #1.png', 'b.c.png', 'clip.mp4']
@@ -468,7 +466,7 @@ def test_video_never_replaces_itself(model, clip, options):
     assert clip.read_bytes() == before
 
 
-def test_transparent_video_is_a_mistake(model, clip, tmp_path):
+def test_transparent_video_is_refused(model, clip, tmp_path):
     with pytest.raises(SystemExit, match='cannot be transparent: choose --frames'):
         run(model, clip, '--out', tmp_path / 'out', '--type', 'cutout')
 

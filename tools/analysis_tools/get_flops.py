@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action='extend',
+        action='extend',  # the option may be repeated
         default=[],
         metavar='KEY=VALUE',
         help='change settings of the config, e.g. model.neck.interaction=None',

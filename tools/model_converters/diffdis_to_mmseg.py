@@ -58,6 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
+        action='extend',  # the option may be repeated
         default=[],
         metavar='KEY=VALUE',
         help='change settings of the config, e.g. model.neck.interaction=None',
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors(BUILD_ERRORS):
         if args.out.suffix != '.safetensors':
             raise ValueError(f'--out {args.out}: expected a file name that ends in .safetensors')
-        config = load_config(args.config, options=_parse_options(args.cfg_options))
+        config = load_config(args.config, options=args.cfg_options)
         init_default_scope(config.get('default_scope', 'mmseg'))
         with torch.device('meta'):  # only names and shapes are needed, apart from the scheduler
             model = MODELS.build(config.model)
@@ -99,14 +100,6 @@ def main(argv: list[str] | None = None) -> None:
         path = save_weights(weights, args.out, getattr(torch, args.dtype), metadata)
     size = path.stat().st_size / 1e9
     print(f'{len(weights)} tensors, {size:.2f} GB, written to {path}: {metadata["scheduler"]}')
-
-
-def _parse_options(pairs: list[str]) -> dict:
-    from mmdiffdis.cli import add_cfg_options
-
-    parser = argparse.ArgumentParser()
-    add_cfg_options(parser)
-    return parser.parse_args(['--cfg-options', *pairs]).cfg_options if pairs else {}
 
 
 if __name__ == '__main__':
