@@ -1,2 +1,2 @@
-# Autocast to bfloat16, on a GPU or a CPU; it has float32's range, so losses are not scaled.
+# bfloat16 where it is safe (autocast), on a GPU or a CPU; it has float32's range.
 optim_wrapper = dict(type='BFloat16OptimWrapper')
