@@ -56,7 +56,7 @@ class MaskDecoder(VAEDecodeHead):
         latent_channels: Channels of a latent.
         channels: C, width of the levels.
         num_blocks: Residual blocks of the levels at 1/8, 1/4, 1/2 and 1.
-        skip_width: Width of the image features at 1/2.
+        skip_width: Width of the image features at 1/2; 0: no skips of the image.
         latent_weight: Weight of the latent loss; 0 leaves it out.
         pixel_weight: Weight of the sum of cross entropy and IoU loss.
         mask_weight, edge_weight, threshold: As of `VAEDecodeHead`.
@@ -90,16 +90,19 @@ class MaskDecoder(VAEDecodeHead):
             for _ in num_blocks[1:]
         )
         self.conv_out = nn.Conv2d(channels, 1, 3, padding=1)
-        self.skips = ImageSkips(channels, skip_width)
+        self.skips = ImageSkips(channels, skip_width) if skip_width else None
 
     def decoder_modules(self, vae: Autoencoder) -> list[nn.Module]:
         """Returns the modules that decode, in running order."""
-        return [self.skips, self.conv_in, self.levels, self.upsamples, self.conv_out]
+        modules = [self.skips, self.conv_in, self.levels, self.upsamples, self.conv_out]
+        return [module for module in modules if module is not None]
 
     def forward(self, clean: Tensor, images: Tensor) -> Tensor:
         """Decodes latents [B, C, h, w] of images [B, 3, H, W] in [-1, 1] to logits [B, 1, H, W]."""
         dtype = self.conv_in.weight.dtype
-        skips = [*self.skips(images.to(dtype)), None]  # at 1/4, 1/2 and none at 1
+        skips = [None] * len(self.upsamples)
+        if self.skips is not None:
+            skips = [*self.skips(images.to(dtype)), None]  # at 1/4 and 1/2, none at 1
         x = (clean / LATENT_MAGNITUDE).tanh() * LATENT_MAGNITUDE
         x = self.levels[0](F.relu(self.conv_in(x.to(dtype))))
         for upsample, skip, level in zip(self.upsamples, skips, self.levels[1:], strict=True):

@@ -123,10 +123,14 @@ def test_mask_decoder_refuses_another_shape_and_latents_alone(tiny):
         model.loss(pairs, None)
 
 
-@pytest.mark.parametrize('latent_weight', [0.0, 1.0])
-def test_mask_decoder_trains_with_the_unet(tiny, latent_weight):
+@pytest.mark.parametrize('latent_weight, skip_width', [(0.0, 16), (1.0, 16), (1.0, 0)])
+def test_mask_decoder_trains_with_the_unet(tiny, latent_weight, skip_width):
     head = dict(
-        type='MaskDecoder', channels=8, num_blocks=(1, 1, 1, 1), latent_weight=latent_weight
+        type='MaskDecoder',
+        channels=8,
+        num_blocks=(1, 1, 1, 1),
+        latent_weight=latent_weight,
+        skip_width=skip_width,
     )
     model = tiny(decode_head=head).train()
     losses = model.loss(image(2), draw_samples())
