@@ -486,6 +486,7 @@ BREAKS_IN_BFLOAT16 = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'options',
     [{}, pytest.param(dict(precision='bfloat16', edge=True), marks=BREAKS_IN_BFLOAT16)],

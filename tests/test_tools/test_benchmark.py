@@ -133,6 +133,7 @@ def test_stock_segmentors_lack_the_variants_of_a_vae(stock_config, stock_checkpo
     assert benchmarking.load_candidate(model, 'fast', device, image) is not None
 
 
+@pytest.mark.slow
 def test_stages_are_measured_in_compiled_models_as_well(diffusion, photos, tmp_path, monkeypatch):
     """Eagerly: the blocks are traced and called like compiled ones."""
     compile_block = torch.nn.Module.compile

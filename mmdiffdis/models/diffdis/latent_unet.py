@@ -94,7 +94,8 @@ class LatentUNet:
     def compiled_blocks(self) -> list[nn.Module]:
         """Returns the modules to be compiled one by one, without the code between them."""
         unet_blocks = [*self.backbone.down_blocks, self.neck, *self.backbone.up_blocks]
-        return [*self.vae.encoder_modules(), *unet_blocks, *self.decoder_modules()]
+        blocks = [*self.vae.encoder_modules(), *unet_blocks, *self.decoder_modules()]
+        return [block for block in blocks if [*block.children()]]  # torch skips single layers
 
     def decoder_modules(self) -> list[nn.Module]:
         """Returns the modules that decode a clean latent, in running order."""
