@@ -1,8 +1,8 @@
 """Residual U-blocks, from which U2-Net and IS-Net are built, and the stages that both share.
 
-Written from the papers (Qin et al., Pattern Recognition 2020 and ECCV 2022); the names of layers are
-those of the released weights (https://github.com/xuebinqin/U-2-Net, https://github.com/xuebinqin/DIS,
-both Apache-2.0).
+Written from the papers (Qin et al., Pattern Recognition 2020 and ECCV 2022); the names of layers
+are those of the released weights (https://github.com/xuebinqin/U-2-Net and
+https://github.com/xuebinqin/DIS, Apache-2.0).
 """
 
 from collections import OrderedDict

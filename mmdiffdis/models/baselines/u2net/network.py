@@ -26,7 +26,7 @@ class U2NetNetwork(ResidualUStages):
         self.outconv = nn.Conv2d(6, 1, 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Returns logits of images [B, 3, H, W]: the fused ones and the six sides', [B, 1, H, W]."""
+        """Returns the fused logits and those of the six sides, [B, 1, H, W], of [B, 3, H, W]."""
         sides = self.sides(self.decode(self.encode(x)), x.shape[-2:])
         return [self.outconv(torch.cat(sides, dim=1)), *sides]
 
