@@ -21,7 +21,7 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10',
     packages=find_packages(include=['mmdiffdis', 'mmdiffdis.*']),
-    package_data={'mmdiffdis': ['weights/*.safetensors']},
+    package_data={'mmdiffdis': ['weights/*.safetensors', 'weights/NOTICE.md']},
     install_requires=[
         # Before 2.6, torch.load(weights_only=True) could be made to run code (CVE-2025-32434).
         'torch>=2.6',
@@ -46,6 +46,7 @@ setup(
         'train': ['tensorboard'],
         'lora': ['peft>=0.17'],  # model.lora: fine-tuning adapters alone
         'convert': ['transformers'],  # once, for the empty prompt's embedding
+        'onnx': ['onnx', 'onnxruntime'],  # onnx_to_mmseg.py; the latter to compare
         'tests': [
             'pytest>=8',
             'pytest-xdist',
@@ -55,6 +56,8 @@ setup(
             'peft>=0.17',
             'pysodmetrics>=1.6',
             'tensorboard',
+            'onnx',
+            'onnxruntime',
         ],
     },
     classifiers=[

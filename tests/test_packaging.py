@@ -95,7 +95,9 @@ def test_neither_mmcv_nor_what_has_no_cpu_build_is_required(arguments):
 
 
 def test_weights_are_part_of_the_package(arguments):
-    assert arguments['package_data'] == {'mmdiffdis': ['weights/*.safetensors']}
+    assert arguments['package_data'] == {
+        'mmdiffdis': ['weights/*.safetensors', 'weights/NOTICE.md']
+    }
     assert arguments['packages'] == {'include': ['mmdiffdis', 'mmdiffdis.*']}
     for folder in {path.parent for path in (ROOT / 'mmdiffdis').rglob('*.py')}:
         assert (folder / '__init__.py').is_file(), f'{folder} would not be installed'

@@ -47,14 +47,14 @@ def test_trainings_can_be_resumed_exactly():
         assert config.default_hooks.random_streams.type == 'RandomStreamsHook', path
 
 
-def test_only_the_passes_of_diffdis_and_the_maps_of_isnet_are_stretched():
+def test_only_passes_of_diffdis_and_maps_of_isnet_and_u2net_are_stretched():
     for path in LEAVES:
         config = load(path)
         # Table 1 shares all settings but the model's with DiffDIS.
         of_diffdis = config.model.type == 'DiffusionSegmentor' or path == TABLE_1
         assert config.tta_model.get('min_max', False) is of_diffdis, path
         stretched = (config.model.get('test_cfg') or {}).get('min_max', False)
-        assert stretched is (config.model.type == 'ISNet'), path
+        assert stretched is (config.model.type in ('ISNet', 'U2Net')), path
 
 
 def test_metafiles_list_every_config_once():
