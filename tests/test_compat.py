@@ -30,6 +30,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_stack_works_after_import_even_if_it_was_imported_before():
     result = run_python(
         """
@@ -90,6 +91,7 @@ def test_stack_is_broken_with_the_switch():
     assert "No module named 'mmcv._ext'" in result.stderr
 
 
+@pytest.mark.slow
 def test_safe_loader_stays_with_the_switch(tmp_path):
     result = run_python(
         f"""

@@ -40,6 +40,7 @@ def add_up(model: nn.Module, side: int, monkeypatch) -> int:
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('edge', [False, True])
 @pytest.mark.parametrize('interaction', ['mutual', 'concat', None])
 def test_diffusion_segmentor_costs_what_its_layers_do(edge, interaction, monkeypatch):

@@ -294,6 +294,7 @@ def test_images_that_cannot_be_stacked_are_predicted_singly(two_channels, images
     assert_same(list(inferencer(inputs, batch_size=3)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('precision', 'encoder_precision', 'levels'),
     # 7 bits of bfloat16's mantissa are fewer than a mask of 256 levels asks for

@@ -165,6 +165,7 @@ def test_full_disk_leaves_the_checkpoints_before(folder, monkeypatch):
     assert load(folder / 'run' / 'iter_2.pth')['meta']['iter'] == 2
 
 
+@pytest.mark.slow
 def test_only_the_last_checkpoints_are_kept(folder):
     leftover = folder / 'run' / '.123.iter_6.pth'
     leftover.parent.mkdir()
@@ -175,6 +176,7 @@ def test_only_the_last_checkpoints_are_kept(folder):
     assert names == ['iter_6.pth', 'iter_8.pth', 'mine.pth']
 
 
+@pytest.mark.slow
 def test_best_checkpoint_replaces_the_one_before(folder):
     config = small_config(folder)
     config.default_hooks.checkpoint.update(save_best='MAE', rule='less')

@@ -51,6 +51,7 @@ def run(*arguments, out) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_models_and_variants_side_by_side(
     diffusion, stock_config, stock_checkpoint, photos, tmp_path, capsys
 ):
@@ -94,6 +95,7 @@ def test_models_and_variants_side_by_side(
     assert first.shape == (40, 56) and np.abs(first - second).max() <= 1
 
 
+@pytest.mark.slow
 def test_reference_is_the_test_with_its_augmentation(diffusion, photos):
     """The passes averaged by hand: each stretched, the flipped one turned back."""
     device = torch.device('cpu')

@@ -75,6 +75,7 @@ def test_passes_differ_and_repeat_with_the_seed(config, capsys):
     assert any(not torch.equal(views[0], view) for view in views[1:])
 
 
+@pytest.mark.slow
 def test_training_on_latents(config):
     path = config(data_preprocessor=dict(cutmix=None))
     tool.main([str(path), '--out', 'latents.safetensors', '--workers', '0'])

@@ -18,6 +18,7 @@ def config(tmp_path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('edge', [False, True])
 def test_table_adds_up_and_names_its_maps(config, edge, capsys):
     tool.main([config, '--shape', '64', '128', *(['--edge'] if edge else [])])

@@ -19,6 +19,7 @@ def _threads_as_before():
     torch.set_num_threads(before[1])
 
 
+@pytest.mark.slow
 def test_both_recipes_give_the_same(tmp_path, capsys):
     out = tmp_path / 'new' / 'results.json'
     tool.main(

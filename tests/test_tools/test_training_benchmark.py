@@ -20,6 +20,7 @@ def _restore_threads():
     torch.set_num_threads(before[1])
 
 
+@pytest.mark.slow
 def test_each_part_of_each_variant_is_measured(tmp_path, capsys):
     variants = ['reference', 'amp+activation_checkpointing']
     command = [str(CONFIG), '--variants', *variants, '--batch-size', '2', '--side', '64']

@@ -14,6 +14,7 @@ tool = load_tool('analysis_tools/training_memory.py')
 CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_1xb16-1k2_synthetic-dis-128x128.py'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('bfloat16', [False, True])
 def test_tensors_without_content_are_as_large_as_real_ones(tiny, bfloat16):
     noise = dict(type='GaussianNoise')

@@ -94,7 +94,7 @@ class MaskDecoder(VAEDecodeHead):
 
     def decoder_modules(self, vae: Autoencoder) -> list[nn.Module]:
         """Returns the modules that decode, in running order."""
-        modules = [self.skips, self.conv_in, self.levels, self.upsamples, self.conv_out]
+        modules = [self.skips, self.conv_in, *self.levels, *self.upsamples, self.conv_out]
         return [module for module in modules if module is not None]
 
     def forward(self, clean: Tensor, images: Tensor) -> Tensor:

@@ -159,6 +159,7 @@ def test_published_weights_that_do_not_fit_are_named(baseline, tmp_path, misfit)
         load_checkpoint(baseline, str(path), strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', [configs[0] for configs in FAMILIES], ids=lambda path: path.stem)
 def test_trains_two_steps_and_is_scored_by_the_same_metrics(path, tmp_path, write_set):
     cfg = Config.fromfile(path)

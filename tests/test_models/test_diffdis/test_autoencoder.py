@@ -48,14 +48,12 @@ def test_both_layouts_of_files_are_read(taesd, tmp_path):
             number, _, rest = name.partition('.')
             weights[f'{int(number) + first}.{rest}'] = tensor.clone()
         save_file(weights, author / f'taesd_{part}.safetensors')
+    latent = image(side=8)[:, :1].repeat(1, 4, 1, 1)
     for folder in (tmp_path / 'folder', author):
         vae = TinyAutoencoder()
         vae.load_state_dict(read_taesd(folder))
         torch.testing.assert_close(vae.encode(image()), theirs.encode(image()).latents)
-        torch.testing.assert_close(
-            vae.decode(image()[:, :1].repeat(1, 4, 1, 1)),
-            theirs.decode(image()[:, :1].repeat(1, 4, 1, 1)).sample,
-        )
+        torch.testing.assert_close(vae.decode(latent), theirs.decode(latent).sample)
 
 
 def test_other_weights_are_refused_by_name(tmp_path):
