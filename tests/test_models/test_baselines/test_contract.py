@@ -20,6 +20,12 @@ METAFILES = [
 ]
 FAMILIES = [sorted(file.parent.glob('*synthetic-dis-128x128.py')) for file in METAFILES]
 SMALL = [config for configs in FAMILIES for config in configs]
+VERIFIED = (
+    'published file loaded and compared',
+    'names and numbers compared',
+    'from the paper',
+    'no published weights',
+)
 SIDE = 128
 
 
@@ -76,6 +82,9 @@ def test_metafile_and_readme_name_source_and_licence(file):
     meta = yaml.safe_load(file.read_text())
     (collection,) = meta['Collections']
     assert {'Name', 'License', 'Paper', 'Code', 'README'} <= collection.keys()
+    metadata = collection['Metadata']
+    assert {'Weights License', 'Training Data License', 'Training Data'} <= metadata.keys()
+    assert metadata['Verified'] in VERIFIED
     readme = (ROOT / collection['README']).read_text()
     assert '## Licence' in readme and '## Weights' in readme
     configs = {model['Config'] for model in meta['Models']}
