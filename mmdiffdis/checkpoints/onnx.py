@@ -69,7 +69,6 @@ class OnnxNetwork:
         convolutions: Convolutions in depth-first order from the outputs.
         unused: Name -> other tensors of weights.
         dtype: Type in which the weights are stored.
-        input_shape: (B, 3, H, W).
         outputs: Name -> whether it is a probability, after a sigmoid.
     """
 
@@ -77,8 +76,79 @@ class OnnxNetwork:
     convolutions: list[Convolution]
     unused: Weights
     dtype: torch.dtype
-    input_shape: tuple[int, ...]
     outputs: dict[str, bool]
+
+
+class _Graph:
+    """Lookups in the graph of an ONNX file.
+
+    Attributes:
+        nodes: Nodes in the file's order.
+        constants: Name -> stored tensor of ONNX.
+        used: Names of the tensors that `stored` has returned.
+        dtypes: Their types.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.graph = _load(path)
+        self.nodes = list(self.graph.node)
+        self.producers = {name: i for i, node in enumerate(self.nodes) for name in node.output}
+        self.constants = {tensor.name: tensor for tensor in self.graph.initializer} | {
+            node.output[0]: attribute.t
+            for node in self.nodes
+            if node.op_type == 'Constant'
+            for attribute in node.attribute
+            if attribute.name == 'value'
+        }
+        self.used: set[str] = set()
+        self.dtypes: set[torch.dtype] = set()
+
+    def producer(self, name: str) -> Any:
+        """Returns the node that computes a tensor; None: it is stored or an input."""
+        return self.nodes[self.producers[name]] if name in self.producers else None
+
+    def before_casts(self, name: str) -> str:
+        """Returns the name of the tensor that a tensor is a cast of, or its own."""
+        while (node := self.producer(name)) is not None and node.op_type in ('Cast', 'Identity'):
+            name = node.input[0]
+        return name
+
+    def stored(self, node: Any, index: int) -> Tensor:
+        """Returns a stored input of a node in float32."""
+        name = self.before_casts(node.input[index])
+        if name not in self.constants:
+            raise CheckpointError(
+                f'{self.path}: {node.op_type} {node.name or node.output[0]} has no stored tensor '
+                f'{name!r}; quantised files are not supported'
+            )
+        tensor = _to_tensor(self.constants[name])
+        self.used.add(name)
+        self.dtypes.add(tensor.dtype)
+        return tensor.float()
+
+    def nodes_from_outputs(self) -> Iterator[Any]:
+        """Yields the nodes that the outputs depend on in depth-first order."""
+
+        def inputs_of(index: int) -> list[int]:
+            # A map whose size alone is read is no input.
+            inputs = [] if self.nodes[index].op_type == 'Shape' else self.nodes[index].input
+            return [self.producers[name] for name in inputs if name in self.producers]
+
+        roots = [self.producers[o.name] for o in self.graph.output if o.name in self.producers]
+        return (self.nodes[index] for index in _depth_first(roots, inputs_of))
+
+    def unused(self) -> Weights:
+        """Returns the floating-point tensors that were not read and are no factors of a resize."""
+        sizes = {name for n in self.nodes if n.op_type in _RESIZING for name in n.input[1:]}
+        others = [t for t in self.graph.initializer if t.name not in self.used | sizes]
+        tensors = {tensor.name: _to_tensor(tensor) for tensor in others}
+        return {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+
+    def is_probability(self, output: str) -> bool:
+        """Returns whether an output is computed by a sigmoid."""
+        node = self.producer(self.before_casts(output))
+        return node is not None and node.op_type == 'Sigmoid'
 
 
 def read_onnx(path: str | Path) -> OnnxNetwork:
@@ -90,77 +160,30 @@ def read_onnx(path: str | Path) -> OnnxNetwork:
         CheckpointError: If it is no ONNX file, or a convolution has no stored weight.
     """
     path = Path(path)
-    graph = _load(path)
-    nodes = list(graph.node)
-    producers = {output: i for i, node in enumerate(nodes) for output in node.output}
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    constants |= {
-        node.output[0]: attribute.t
-        for node in nodes
-        if node.op_type == 'Constant'
-        for attribute in node.attribute
-        if attribute.name == 'value'
-    }
-    used, dtypes = set(), set()
-
-    def before_casts(name: str) -> str:
-        while name in producers and nodes[producers[name]].op_type in ('Cast', 'Identity'):
-            name = nodes[producers[name]].input[0]
-        return name
-
-    def stored(node: Any, index: int) -> Tensor:
-        name = before_casts(node.input[index])
-        if name not in constants:
-            raise CheckpointError(
-                f'{path}: {node.op_type} {node.name or node.output[0]} has no stored tensor '
-                f'{name!r}; quantised files are not supported'
-            )
-        used.add(name)
-        tensor = _to_tensor(constants[name])
-        dtypes.add(tensor.dtype)
-        return tensor.float()
-
-    def inputs_of(index: int) -> list[int]:
-        # A map whose size alone is read is no input.
-        inputs = [] if nodes[index].op_type == 'Shape' else nodes[index].input
-        return [producers[name] for name in inputs if name in producers]
-
+    graph = _Graph(path)
     convolutions: dict[str, Convolution] = {}  # name of the output -> convolution
-    outputs = [output.name for output in graph.output]
-    roots = [producers[name] for name in outputs if name in producers]
-    for node in (nodes[i] for i in _depth_first(roots, inputs_of)):
+    for node in graph.nodes_from_outputs():
         if node.op_type in ('Conv', 'FusedConv'):
-            tensors = {'weight': stored(node, 1)}
+            weight = graph.stored(node, 1)
             biased = len(node.input) > 2 and node.input[2]
-            tensors['bias'] = (
-                stored(node, 2) if biased else tensors['weight'].new_zeros(len(tensors['weight']))
+            bias = graph.stored(node, 2) if biased else weight.new_zeros(len(weight))
+            by_weight = graph.before_casts(node.input[1]).removesuffix('.weight')
+            by_node = '.'.join(node.name.strip('/').split('/')[:-1])
+            convolutions[node.output[0]] = Convolution(
+                (by_weight, by_node), dict(weight=weight, bias=bias)
             )
-            by_weight = before_casts(node.input[1]).removesuffix('.weight')
-            by_place = '.'.join(node.name.strip('/').split('/')[:-1])
-            convolutions[node.output[0]] = Convolution((by_weight, by_place), tensors)
-        elif node.op_type == 'BatchNormalization' and before_casts(node.input[0]) in convolutions:
-            convolution = convolutions[before_casts(node.input[0])]
-            keys = ('weight', 'bias', 'running_mean', 'running_var')
-            convolution.norm = {key: stored(node, i) for i, key in enumerate(keys, start=1)}
-            convolution.eps = next((a.f for a in node.attribute if a.name == 'epsilon'), 1e-5)
-    sizes = {name for node in nodes if node.op_type in _RESIZING for name in node.input[1:]}
-    unused = {
-        tensor.name: _to_tensor(tensor)
-        for tensor in graph.initializer
-        if tensor.name not in used | sizes
-    }
-    batch, channels, *sides = (d.dim_value for d in graph.input[0].type.tensor_type.shape.dim)
+        elif node.op_type == 'BatchNormalization':
+            convolution = convolutions.get(graph.before_casts(node.input[0]))
+            if convolution is not None:  # otherwise its tensors remain unused, and are reported
+                keys = ('weight', 'bias', 'running_mean', 'running_var')
+                convolution.norm = {k: graph.stored(node, i) for i, k in enumerate(keys, start=1)}
+                convolution.eps = next((a.f for a in node.attribute if a.name == 'epsilon'), 1e-5)
     return OnnxNetwork(
         path,
         list(convolutions.values()),
-        {name: tensor for name, tensor in unused.items() if tensor.is_floating_point()},
-        torch.float16 if torch.float16 in dtypes else torch.float32,
-        (batch or 1, channels or 3, *(side or _DEFAULT_SIDE for side in sides)),
-        {
-            name: before_casts(name) in producers
-            and nodes[producers[before_casts(name)]].op_type == 'Sigmoid'
-            for name in outputs
-        },
+        graph.unused(),
+        torch.float16 if torch.float16 in graph.dtypes else torch.float32,
+        {o.name: graph.is_probability(o.name) for o in graph.graph.output},
     )
 
 
@@ -218,15 +241,12 @@ def differences(model: nn.Module, network: OnnxNetwork) -> dict[str, float]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(network.path), providers=['CPUExecutionProvider'])
-    noise = torch.randn(
-        *network.input_shape[:2], 16, 16, generator=torch.Generator().manual_seed(0)
-    )
-    image = F.interpolate(noise, network.input_shape[2:], mode='bicubic')
-    (feed,) = session.get_inputs()
-    half = 'float16' in feed.type
-    expected = session.run(
-        [*network.outputs], {feed.name: (image.half() if half else image).numpy()}
-    )
+    feed = session.get_inputs()[0]
+    sides = [side if isinstance(side, int) else _DEFAULT_SIDE for side in feed.shape[2:]]
+    noise = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    image = F.interpolate(noise, sides, mode='bicubic')
+    array = (image.half() if 'float16' in feed.type else image).numpy()
+    expected = session.run([*network.outputs], {feed.name: array})
     result = {}
     outputs = _flatten(model.run(image))
     if len(outputs) < len(expected):

@@ -20,7 +20,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('onnx', type=Path, metavar='MODEL.onnx')
     parser.add_argument('--config', required=True, help='config of the model, or its name')
     parser.add_argument('--out', required=True, type=Path, metavar='FILE.safetensors')
-    parser.add_argument('--dtype', choices=('float32', 'float16'), default='float32')
+    parser.add_argument(
+        '--dtype',
+        choices=('float32', 'float16'),
+        default='float32',
+        help='to write weights of convolutions in; biases and norms stay in float32',
+    )
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
@@ -65,8 +70,10 @@ def main(argv: list[str] | None = None) -> None:
                     f'{args.onnx} and the model of {args.config} differ by '
                     f'{max(compared.values()):.1e}; expected {tolerance:.0e} at most'
                 )
+        dtype = getattr(torch, args.dtype)
+        weights = {name: t.to(dtype) if t.ndim == 4 else t for name, t in weights.items()}
         origin = dict(source=args.onnx.name, config=Path(args.config).stem)
-        save_weights(weights, args.out, getattr(torch, args.dtype), origin)
+        save_weights(weights, args.out, metadata=origin)
     print(f'{len(weights)} tensors written to {args.out}')
 
 
