@@ -26,7 +26,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default='float32',
         help='to write weights of convolutions in; biases and norms stay in float32',
     )
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE'
+    )
     return parser.parse_args(argv)
 
 
