@@ -44,6 +44,14 @@ VARIANTS: dict[str, dict] = {
     'fast': dict(
         precision='float16', encoder_precision='float16', channels_last=True, compile='default'
     ),
+    'taesd_decoder': {},
+    'taesd': {},
+}
+# Changes of a model whose latents are Stable Diffusion's; they change its masks.
+_TAESD = dict(type='TinyAutoencoder', init_cfg=dict(type='TAESDInit'))
+_MODEL_CHANGES = {
+    'taesd_decoder': dict(decode_head=dict(vae=_TAESD)),
+    'taesd': dict(vae=dict(_delete_=True, **_TAESD)),
 }
 STAGES = ('read', 'encode', 'network', 'decode', 'resize', 'save', 'other')
 PROTOCOL = 'soft'
@@ -201,6 +209,10 @@ def load_candidate(
     options = dict(VARIANTS[variant])
     if options.get('edge') and not predicts_edges(config.model):
         return None
+    if variant in _MODEL_CHANGES:
+        if not _has_latents_of_stable_diffusion(config.model):
+            return None
+        config.merge_from_dict(dict(model=_MODEL_CHANGES[variant]))
     if not hasattr(MODELS.get(config.model.type), 'set_precision'):
         if variant == 'float16_encoder':
             return None
@@ -220,6 +232,13 @@ def load_candidate(
     candidate.parameters = costs[0].total_parameters
     candidate.tflop = sum(cost.total_flop for cost in costs) / 1e12
     return candidate
+
+
+def _has_latents_of_stable_diffusion(model_config: ConfigDict) -> bool:
+    if model_config.type != 'DiffusionSegmentor' or model_config.vae.type != 'LatentAutoencoder':
+        return False
+    vae = model_config.vae
+    return vae.latent_channels == 4 and vae.get('scaling_factor', 0.18215) == 0.18215
 
 
 def without_files(settings: dict) -> dict:

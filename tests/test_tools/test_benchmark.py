@@ -95,6 +95,18 @@ def test_models_and_variants_side_by_side(
     assert first.shape == (40, 56) and np.abs(first - second).max() <= 1
 
 
+def test_taesd_takes_the_place_of_the_vae(diffusion, stock_config, photos, tmp_path):
+    models = [diffusion, stock_config(2)]
+    options = ['--images', photos / 'im', '--repeats', 1, '--cold']
+    variants = ['mask', 'taesd_decoder', 'taesd']
+    rows = run(*models, *options, '--variants', *variants, out=tmp_path / 'out')
+    assert [row['variant'] for row in rows] == [*variants, 'mask']  # the stock model has no VAE
+    mask, decoder, both = (float(row['parameters M']) for row in rows[:3])
+    assert decoder > 1.22 and both > 2 * 1.22  # the small VAE of this test is smaller than TAESD
+    assert decoder - mask < both - mask
+    assert all(float(row['differs']) > 0 for row in rows[1:3])
+
+
 @pytest.mark.slow
 def test_reference_is_the_test_with_its_augmentation(diffusion, photos):
     """The passes averaged by hand: each stretched, the flipped one turned back."""

@@ -24,6 +24,8 @@ Variants; models that predict no edges, and those without a VAE, lack some of th
     channels_last  feature maps in the channels-last memory format
     compile        torch.compile; cuda_graphs: the same with CUDA graphs
     fast           float16_encoder, channels_last and compile
+    taesd_decoder, taesd
+                   TAESD in place of the VAE's decoder, or of the whole VAE: changes the masks
 
 "resize" is what follows the network: to the original size, and to the CPU. "differs" compares a
 variant's masks with those of the model's first variant: the difference, in 255ths, that 99.9 % of
@@ -39,7 +41,7 @@ from pathlib import Path
 # The package's own constant, repeated because importing it takes seconds.
 VARIANTS = (
     *('mask', 'edge', 'reference', 'tf32', 'float16', 'float16_encoder', 'bfloat16'),
-    *('channels_last', 'compile', 'cuda_graphs', 'fast'),
+    *('channels_last', 'compile', 'cuda_graphs', 'fast', 'taesd_decoder', 'taesd'),
 )
 
 
