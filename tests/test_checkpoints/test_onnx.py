@@ -67,6 +67,7 @@ def test_light_network(tmp_path):
     assert_equal_to_onnxruntime(path, U2NET, **options)
 
 
+@pytest.mark.slow
 def test_statistics_that_are_not_folded_are_those_of_the_model(tmp_path):
     original = build(U2NET, seed=1)
     path = export(Released(original), tmp_path / 'a.onnx', folded=False)
@@ -75,6 +76,7 @@ def test_statistics_that_are_not_folded_are_those_of_the_model(tmp_path):
         torch.testing.assert_close(weights[key], value, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_another_constant_of_the_batch_norm_is_taken_into_account(tmp_path):
     original = build(U2NET, seed=1)
     for module in original.modules():

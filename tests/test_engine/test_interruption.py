@@ -148,6 +148,7 @@ def test_sampler_is_endless_in_loops_of_iterations_alone(folder, by_epoch):
 # --- checkpoints
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_the_checkpoints_before(folder, monkeypatch):
     """Even if only one is kept: the old one is removed after the new one is written."""
     whole = []

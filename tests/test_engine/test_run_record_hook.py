@@ -35,6 +35,7 @@ def test_record_is_in_the_work_dir_and_in_the_checkpoints(folder):
     assert meta['cfg'] == record.pop('config') and meta['run'] == record
 
 
+@pytest.mark.slow
 def test_resumed_training_warns_of_changed_data_and_config(folder):
     build_runner(small_config(folder, **{'train_cfg.max_iters': 2})).train()
     (log,) = folder.glob('run/*/*.log')

@@ -63,6 +63,7 @@ def test_losses_of_latents_are_those_of_images(config, edge):
         torch.testing.assert_close(found[name], expected[name], rtol=0.02, atol=0)
 
 
+@pytest.mark.slow
 def test_passes_differ_and_repeat_with_the_seed(config, capsys):
     path = config(flip=0.5)
     for name in ('one', 'two'):

@@ -43,6 +43,7 @@ def test_stock_segmentor(stock_config, capsys):
     assert '| decode_head |' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_options_of_the_config(config, capsys):
     arguments = [config, '--shape', '64', '64']
     tool.main(arguments)

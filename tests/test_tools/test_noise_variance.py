@@ -39,6 +39,7 @@ def image(tmp_path, draw_pair) -> str:
     return str(tmp_path / 'a #1.jpg')
 
 
+@pytest.mark.slow
 def test_deviation_is_that_of_single_predictions(model, image, tmp_path, capsys):
     models = [model('mutual'), model(None)]
     out = tmp_path / 'out'

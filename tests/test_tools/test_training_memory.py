@@ -50,6 +50,7 @@ def test_adapters_are_refused():
         count_bytes(config, 2, 64)
 
 
+@pytest.mark.slow
 def test_table_has_a_row_per_variant(capsys):
     variants = ['reference', 'amp+ema']
     tool.main([str(CONFIG), '--variants', *variants, '--batch-size', '2', '--side', '64'])

@@ -142,6 +142,7 @@ def test_mask_decoder_trains_with_the_unet(tiny, latent_weight, skip_width):
                 assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.slow
 def test_mask_decoder_alone_learns_to_reconstruct():
     torch.manual_seed(0)
     model = VAEReconstructor(
