@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,3 +61,10 @@ def test_whole_demo_writes_what_it_announces(tmp_path):
     announced = result.stdout.split('synthetic images')[1]
     for name in ('training.png', 'contact_sheet.jpg', 'all.json', 'panels'):
         assert name in announced
+
+
+@pytest.mark.parametrize(('slower', 'is_fast'), [(1, True), (100, False)])
+def test_bfloat16_is_used_where_the_cpu_has_it(monkeypatch, slower, is_fast):
+    clock = iter([0, 1, 1, 2, 2, 2 + slower, 10, 10 + slower])
+    monkeypatch.setattr(demo, 'time', SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert demo.bfloat16_is_fast() is is_fast
