@@ -1,4 +1,4 @@
-"""What several tests share: a tiny DiffDIS, drawn samples, and the numbers of the released one."""
+"""Shared fixtures: a tiny DiffDIS, synthetic samples, golden numbers of the release."""
 
 import importlib.util
 import json
@@ -194,7 +194,7 @@ def released_weights(seed: int) -> tuple[dict, dict, torch.Tensor]:
 
 @torch.no_grad()
 def golden_outputs(model, seed: int, images: int, side: int) -> dict[str, torch.Tensor]:
-    """What a model makes of the golden numbers' image and noise, by their names."""
+    """Returns a model's outputs for the golden numbers' image and noise, by name."""
     image = torch.tanh(normal(seed + 3, (images, 3, side, side)))
     latents = model.encode_image(image)
     noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope='module')
 def arguments():
-    """What setup.py passes to setuptools."""
+    """Returns the arguments that setup.py passes to setuptools."""
     captured = {}
     source = (ROOT / 'setup.py').read_text()
     source = source.replace('from setuptools import find_packages, setup', '')

@@ -1,4 +1,4 @@
-"""Which checkpoint a training resumes from."""
+"""Selection of the checkpoint that a training resumes from."""
 
 from pathlib import Path
 

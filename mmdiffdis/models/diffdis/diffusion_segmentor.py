@@ -131,6 +131,12 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
         """Returns the modules that decode a clean latent, in running order."""
         return self.decode_head.decoder_modules(self.vae)
 
+    def set_vae_slicing(self, enabled: bool) -> None:
+        """Lets the VAE, and that of the head, process the images of a batch one by one."""
+        super().set_vae_slicing(enabled)
+        if self.decode_head.vae is not None:
+            self.decode_head.vae.autoencoder.use_slicing = enabled
+
     def encode_image(self, images: Tensor) -> list[Tensor]:
         """Returns latents of images [B, 3, H, W] in [-1, 1] at 1, 1/2, 1/4, ... of their size.
 

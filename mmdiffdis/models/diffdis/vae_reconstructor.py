@@ -90,7 +90,7 @@ class VAEReconstructor(BaseSegmentor):
         """Returns the modules of each part of a prediction, in running order."""
         return {
             'encode (VAE encoder)': self.vae.encoder_modules(),
-            'decode (VAE decoder)': self.vae.decoder_modules(),
+            'decode (VAE decoder)': self.decode_head.decoder_modules(self.vae),
         }
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:

@@ -168,3 +168,15 @@ def test_mask_decoder_alone_learns_to_reconstruct():
     with torch.no_grad():
         (first, _) = model.predict(image(2), samples)
     assert first.seg_logits.data.shape == (1, 64, 64)
+
+
+def test_slicing_and_costs_are_those_of_the_decoder_in_use(tiny):
+    model = tiny(decode_head=dict(vae=TINY_TAESD))
+    model.set_vae_slicing(True)
+    assert model.vae.autoencoder.use_slicing and model.decode_head.vae.autoencoder.use_slicing
+    head = dict(type='MaskDecoder', channels=8, num_blocks=(1, 1, 1, 1))
+    reconstructor = VAEReconstructor(vae=TINY_TAESD, size=(64, 64), decode_head=head)
+    decoder = {
+        p for m in reconstructor.cost_parts()['decode (VAE decoder)'] for p in m.parameters()
+    }
+    assert decoder == set(reconstructor.decode_head.parameters())
