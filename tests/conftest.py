@@ -30,9 +30,16 @@ from stock_segmentor import (  # noqa: F401, fixtures
     write_set,
 )
 
+from mmdiffdis.apis.precision import float32_products
+
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / 'data'
 sys.path.insert(0, str(ROOT))
+
+# Device of the comparisons with golden numbers, e.g. 'cuda', whose float32 is then that of IEEE.
+DEVICE = os.environ.get('MMDIFFDIS_TEST_DEVICE', 'cpu')
+if DEVICE != 'cpu':
+    float32_products(tf32=False).__enter__()
 
 if 'PYTEST_XDIST_WORKER' in os.environ:  # as many processes as cores: one thread each
     os.environ['OMP_NUM_THREADS'] = '1'  # of processes that tests start
@@ -195,10 +202,11 @@ def released_weights(seed: int) -> tuple[dict, dict, torch.Tensor]:
 @torch.no_grad()
 def golden_outputs(model, seed: int, images: int, side: int) -> dict[str, torch.Tensor]:
     """Returns a model's outputs for the golden numbers' image and noise, by name."""
-    image = torch.tanh(normal(seed + 3, (images, 3, side, side)))
+    device = model.prompt.device
+    image = torch.tanh(normal(seed + 3, (images, 3, side, side))).to(device)
     latents = model.encode_image(image)
-    noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1)
-    eps = torch.cat(model.unet(noise, latents, torch.full((len(noise),), 999)))
+    noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1).to(device)
+    eps = torch.cat(model.unet(noise, latents, torch.full((len(noise),), 999, device=device)))
     clean = model.scheduler.to_clean(noise, eps, 999)
     return dict(
         rgb_latent=latents[0],
@@ -211,4 +219,4 @@ def golden_outputs(model, seed: int, images: int, side: int) -> dict[str, torch.
 
 def relative_error(result: torch.Tensor, golden: np.ndarray) -> float:
     """Norm of the difference over norm of the golden number."""
-    return float(np.linalg.norm(result.numpy() - golden) / np.linalg.norm(golden))
+    return float(np.linalg.norm(result.cpu().numpy() - golden) / np.linalg.norm(golden))

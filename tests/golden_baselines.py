@@ -28,7 +28,7 @@ class Golden:
 
         In standard deviations of the map; infinite for another shape.
         """
-        result = result.detach().numpy()
+        result = result.detach().cpu().numpy()
         if result.shape != tuple(self.raw[f'{name}.shape']):
             return np.inf
         part = result[tuple(slice(None, None, int(step)) for step in self.raw[f'{name}.stride'])]

@@ -30,21 +30,31 @@ class Cost:
         return sum(self.parameters.values())
 
 
-class _EmptyOnMeta(TorchFunctionMode):
-    """Makes `torch.empty`, which creates parameters, allocate nothing.
+class EmptyOn(TorchFunctionMode):
+    """Makes `torch.empty`, which creates parameters, allocate on a device.
 
-    `torch.device('meta')` would apply to every tensor, and constructors that compute a number from
-    tensors (mmseg's Swin: the rates of its drop paths) fail if these have no values.
+    `torch.device(...)` would apply to every tensor, and constructors that compute a number from
+    tensors (mmseg's Swin: the rates of its drop paths) fail on the meta device, where these have no
+    values.
+
+    Args:
+        device: 'meta' allocates nothing; a GPU initialises the weights of large models there.
     """
 
+    def __init__(self, device: torch.device | str):
+        super().__init__()
+        self._device = device
+
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = {**(kwargs or {}), 'device': 'meta'} if function is torch.empty else kwargs or {}
+        kwargs = kwargs or {}
+        if function is torch.empty:
+            kwargs = {**kwargs, 'device': self._device}
         return function(*args, **kwargs)
 
 
 def build_on_meta(model: ConfigDict) -> nn.Module:
     """Returns the model of a config in evaluation mode, with shapes but without weights."""
-    with _EmptyOnMeta():
+    with EmptyOn('meta'):
         built = MODELS.build(model)
     built.eval()  # not chained: some backbones of mmseg return None
     return built.to('meta')

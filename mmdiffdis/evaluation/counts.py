@@ -68,7 +68,8 @@ def histograms(prediction: np.ndarray, gt: np.ndarray) -> np.ndarray:
     for top in range(0, len(levels), rows):
         strip = [levels[top : top + rows]]
         for histogram, mask in zip(result, (foreground[top : top + rows], None), strict=True):
-            histogram += cv2.calcHist(strip, [0], mask, [LEVELS], [0, LEVELS])[:, 0].astype(int)
+            counts = cv2.calcHist(strip, [0], mask, [LEVELS], [0, LEVELS])
+            histogram += counts.ravel().astype(int)  # [LEVELS, 1] before OpenCV 5
     result[1] -= result[0]
     return result
 

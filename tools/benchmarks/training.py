@@ -4,9 +4,9 @@
     python tools/benchmarks/training.py CONFIG [--variants reference amp+frugal_vae ...]
         [--batch-size 4] [--side 1024] [--device cuda] [--steps 5] [--rounds 3] [--out FILE.json]
 
-A variant is a list of options of `tools/train.py --with`, and of `amp` for `--amp`, joined by '+';
-`reference` is the config as it is: float32, no checkpointing, the step of the released script. The
-parts are
+A variant is a list of options of `tools/train.py --with`, of `amp` for `--amp`, and of `latents`
+for latents that `encode_latents.py` has stored, joined by '+'; `reference` is the config as it is:
+float32, no checkpointing, the step of the released script. The parts are
 
     loader     one batch by the config's pipeline, from synthetic PNG images of twice the side
     encode     the VAE: images at four scales, masks, edges
@@ -50,12 +50,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def load_variant(config: str, variant: str, side: int | None) -> 'Config':
-    """Returns the config of a variant, its training images at `side` pixels unless that is None."""
+    """Returns the config of a variant, its training images at `side` pixels unless that is None.
+
+    `use_latents` is set if the variant has the option `latents`.
+    """
     from mmdiffdis.apis.configs import load_config
     from mmdiffdis.engine.options import apply_variant
 
     config = load_config(config)
-    apply_variant(config, variant)
+    options = variant.split('+')
+    config.use_latents = 'latents' in options
+    apply_variant(config, '+'.join(o for o in options if o != 'latents') or 'reference')
     config.model.init_cfg = None
     for step in config.train_dataloader.dataset.pipeline:
         if step['type'] == 'DISResize' and side:
@@ -84,24 +89,32 @@ def run_round(config: 'Config', folder: Path, args: argparse.Namespace) -> dict[
     from mmengine.optim import build_optim_wrapper
     from mmseg.registry import DATASETS, MODELS
 
+    from mmdiffdis.apis.flops import EmptyOn
     from mmdiffdis.utils.stopwatch import Stopwatch
 
     torch.manual_seed(0)
-    model = MODELS.build(config.model).to(args.device).train()
+    with EmptyOn(args.device):  # large models are initialised in seconds on a GPU
+        model = MODELS.build(config.model)
+    model.to(args.device).train()
+    if config.get('compile'):
+        for method in ('encode_pairs', 'loss'):
+            setattr(model, method, torch.compile(getattr(model, method), **config.compile))
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     dataset = dict(config.train_dataloader.dataset, data_root=str(folder), subset='', part=None)
     dataset = DATASETS.build(dataset)
     on_gpu = torch.device(args.device).type == 'cuda'
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
     stopwatch = Stopwatch(args.device, time.perf_counter if on_gpu else time.process_time)
-    for _ in range(1 + args.steps):
+    pairs = None
+    for step in range(1 + args.steps):
+        if on_gpu and step == 1:
+            torch.cuda.reset_peak_memory_stats()
         with stopwatch.time('loader'):
             batch = pseudo_collate([dataset[i] for i in range(args.batch_size)])
         data = model.data_preprocessor(batch, training=True)
         with wrapper.optim_context(model):
             with stopwatch.time('encode'):
-                pairs = model.encode_pairs(**data)
+                if pairs is None or not config.use_latents:
+                    pairs = model.encode_pairs(**data)
             with stopwatch.time('forward'):
                 loss, _ = model.parse_losses(model.loss(pairs, data['data_samples']))
         with stopwatch.time('backward'):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, load_keys, normal
+from conftest import DEVICE, ROOT, load_keys, normal
 from golden_baselines import Golden, golden_weights, load_golden
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -92,7 +92,8 @@ class BaselineTester:
         golden = load_golden(cls.NAME)
         model, weights = cls.build(golden), cls.weights(golden)
         load_state_dict(model, {**model.to_published(), **weights}, strict=True)
-        images, mask = cls.batch(golden)
+        model.to(DEVICE)
+        images, mask = (tensor.to(DEVICE) for tensor in cls.batch(golden))
         outputs = cls.run(model, images)
         losses = model.losses(outputs, dict(mask=mask))
         return SimpleNamespace(
@@ -123,7 +124,7 @@ class BaselineTester:
         parameters = [released.model.get_parameter(name) for name in names]
         gradients = torch.autograd.grad(results[self.GRADIENTS], parameters)
         for gradient, (name, (norm, total)) in zip(gradients, expected.items(), strict=True):
-            gradient = gradient.double()
+            gradient = gradient.cpu().double()
             assert abs(gradient.norm() - norm) < self.GRADIENT_TOLERANCE * norm, name
             if self.SUM_TOLERANCE is not None:
                 bound = self.SUM_TOLERANCE * max(abs(total), norm)
@@ -134,4 +135,4 @@ class BaselineTester:
         shapes = {name: list(tensor.shape) for name, tensor in published.items()}
         assert shapes == self.shapes(released)
         for name, tensor in released.weights.items():
-            assert torch.equal(published[name], tensor), name
+            assert torch.equal(published[name].cpu(), tensor), name

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, golden_outputs, normal, relative_error, released_weights
+from conftest import DATA, DEVICE, golden_outputs, normal, relative_error, released_weights
 
 from mmdiffdis.checkpoints.diffusers_names import UNET_NAMES, VAE_NAMES
 
@@ -19,7 +19,7 @@ def case(request, tiny):
     unet, vae, prompt = released_weights(seed)
     state = {'prompt': prompt, **UNET_NAMES.to_ours(unet), **VAE_NAMES.to_ours(vae)}
     model.load_state_dict(state)
-    model.train(training)
+    model.to(DEVICE).train(training)
     golden = np.load(DATA / f'diffdis_{name}.npz')
     return model, golden, seed, images, side
 
@@ -30,9 +30,9 @@ def test_latents_output_and_maps_equal_the_released(case):
     results = golden_outputs(model, seed, images, side)
     for name, result in results.items():
         assert relative_error(result, golden[name]) < 1e-5, name
-    image = torch.tanh(normal(seed + 3, (images, 3, side, side)))
+    image = torch.tanh(normal(seed + 3, (images, 3, side, side))).to(DEVICE)
     latents = model.encode_image(image)
-    noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1)
+    noise = normal(seed + 4, latents[0].shape).repeat(2, 1, 1, 1).to(DEVICE)
     assert torch.equal(torch.cat(model.denoise(noise, latents, [LAST_STEP])), results['x0'])
 
 
@@ -40,15 +40,16 @@ def test_latents_output_and_maps_equal_the_released(case):
 def test_losses_equal_the_released(case):
     model, golden, seed, size, side = case
     height = width = side
-    image = torch.tanh(normal(seed + 3, (size, 3, side, side)))
+    image = torch.tanh(normal(seed + 3, (size, 3, side, side))).to(DEVICE)
     thresholds = (0.7, 1.2)  # of the masks, of the edges
     gt = [
         torch.where(normal(seed + 5 + i, (size, 1, height, width)) > threshold, 1.0, -1.0)
         for i, threshold in enumerate(thresholds)
     ]
     latents = model.encode_image(image)
-    targets = model.vae.encode(torch.cat(gt).repeat(1, 3, 1, 1))
-    noisy = model.scheduler.add_noise(targets, normal(seed + 7, targets.shape), LAST_STEP)
+    targets = model.vae.encode(torch.cat(gt).repeat(1, 3, 1, 1).to(DEVICE))
+    noise = normal(seed + 7, targets.shape).to(DEVICE)
+    noisy = model.scheduler.add_noise(targets, noise, LAST_STEP)
     names = ('mask', 'edge')
     losses = model.decode_head.loss(
         dict(zip(names, model.denoise(noisy, latents, [LAST_STEP]), strict=True)),
