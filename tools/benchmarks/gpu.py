@@ -533,17 +533,8 @@ def parity(args: argparse.Namespace, emit: Emit) -> None:
     tests = ['tests/test_models/test_diffdis/test_parity.py']
     if not args.rehearse:
         tests.append('tests/test_models/test_baselines')
-    command = [
-        sys.executable,
-        '-m',
-        'pytest',
-        '-q',
-        '-rf',
-        '-p',
-        'no:cacheprovider',
-        '-k',
-        'released',
-    ]
+    command = [sys.executable, '-m', 'pytest', '-o', 'addopts=', '-rf', '-k', 'released']
+    command += ['-p', 'no:cacheprovider']
     environment = dict(os.environ, MMDIFFDIS_TEST_DEVICE=args.device)
     run = subprocess.run(
         [*command, *tests], cwd=ROOT, env=environment, capture_output=True, text=True
