@@ -60,7 +60,13 @@ VARIANTS = [
     ('float16', '', dict(precision='float16')),
     ('float16_encoder', '', HALF),
     ('float16_encoder, channels_last', '', FASTEST),
+    ('float16_encoder, cuDNN benchmark', '', dict(HALF, benchmark=True)),
     ('float16_encoder, channels_last, fused norms', '', dict(FASTEST, fused_norms=True)),
+    (
+        'float16_encoder, channels_last, fused norms, cuDNN benchmark',
+        '',
+        dict(FASTEST, fused_norms=True, benchmark=True),
+    ),
     ('bfloat16, channels_last', '', dict.fromkeys(HALF, 'bfloat16') | dict(channels_last=True)),
     ('TAESD decoder, float16_encoder, channels_last', '_taesd-decoder', FASTEST),
     ('MaskDecoder, float16_encoder, channels_last', '_mask-decoder', FASTEST),
@@ -296,7 +302,14 @@ def attempt(emit: Emit, name: str, function: Callable, *args) -> None:
         torch.cuda.empty_cache()
 
 
-def load(config: str, device: str, variant: str = '', fused_norms: bool = False, **options):
+def load(
+    config: str,
+    device: str,
+    variant: str = '',
+    fused_norms: bool = False,
+    benchmark: bool = False,
+    **options,
+):
     """Returns an inferencer with random weights, drawn on the device, and its config."""
     from unittest.mock import patch
 
@@ -308,6 +321,7 @@ def load(config: str, device: str, variant: str = '', fused_norms: bool = False,
     from mmdiffdis.apis.flops import EmptyOn
     from mmdiffdis.apis.inference import DISInferencer
 
+    torch.backends.cudnn.benchmark = benchmark
     config = load_config(config)
     config.model = ConfigDict(without_files(config.model))
     torch.manual_seed(0)
