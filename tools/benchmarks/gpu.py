@@ -63,9 +63,9 @@ VARIANTS = [
     ('float16_encoder, cuDNN benchmark', '', dict(HALF, benchmark=True)),
     ('float16_encoder, channels_last, fused norms', '', dict(FASTEST, fused_norms=True)),
     (
-        'float16_encoder, channels_last, fused norms, cuDNN benchmark',
+        'float16_encoder, channels_last, fused norms, plain attention',
         '',
-        dict(FASTEST, fused_norms=True, benchmark=True),
+        dict(FASTEST, fused_norms=True, plain_attention=True),
     ),
     ('bfloat16, channels_last', '', dict.fromkeys(HALF, 'bfloat16') | dict(channels_last=True)),
     ('TAESD decoder, float16_encoder, channels_last', '_taesd-decoder', FASTEST),
@@ -102,6 +102,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--budget', type=float, default=420, metavar='SECONDS', help='of all parts')
     parser.add_argument('--parts', nargs='+', choices=LIMITS, default=list(LIMITS), metavar='PART')
+    parser.add_argument('--only', nargs='+', default=[''], metavar='TEXT', help='in variants')
     parser.add_argument('--rehearse', action='store_true', help='small models, on the CPU')
     parser.add_argument('--device', help="default: 'cuda', and 'cpu' to rehearse")
     parser.add_argument('--in-process', choices=LIMITS, help=argparse.SUPPRESS)
@@ -214,9 +215,9 @@ def device(args: argparse.Namespace, emit: Emit) -> None:
 
 
 def measure(function: Callable, device: str, seconds: float) -> dict[str, float]:
-    """Returns the first call's seconds, and median and extremes of the calls after two more.
+    """Returns the seconds of the first call, and median and extremes of those after the second.
 
-    It goes on for `seconds`, and up to five times as long to make six calls.
+    It goes on for `seconds`, and up to three times as long to make four calls.
     """
     from mmdiffdis.utils.stopwatch import Stopwatch
 
@@ -224,56 +225,56 @@ def measure(function: Callable, device: str, seconds: float) -> dict[str, float]
     with watch.time('call'):
         function()
     start, elapsed = watch.now(), 0.0
-    while elapsed < seconds or (elapsed < 5 * seconds and len(watch.seconds['call']) < 6):
+    while elapsed < seconds or (elapsed < 3 * seconds and len(watch.seconds['call']) < 4):
         with watch.time('call'):
             function()
         elapsed = watch.now() - start
     first, *calls = watch.seconds['call']
-    calls = calls[2:] or calls or [first]
+    calls = calls[1:] or calls or [first]
     return dict(first=first, median=statistics.median(calls), low=min(calls), high=max(calls))
 
 
 def latency(args: argparse.Namespace, emit: Emit) -> None:
     """DiffDIS in its variants, not compiled."""
     for variant, suffix, options in VARIANTS:
-        config = TINY if args.rehearse else FULL.format(suffix)
-        batches = [1, 8] if 'float16_encoder' in variant else [1]
-        attempt(emit, variant, measure_model, args, emit, config, variant, options, batches)
-    if args.device != 'cpu':
-        for variant, changes in dict(FASTEST={}, fused=dict(fused_norms=True)).items():
-            options = dict(FASTEST, **changes)
-            attempt(emit, variant, lambda v, o: graph(args, emit, v, **o), variant, options)
+        if any(text in variant for text in args.only):
+            config = TINY if args.rehearse else FULL.format(suffix)
+            batches = [1, 8] if 'channels_last' in variant else [1]
+            attempt(emit, variant, measure_model, args, emit, config, variant, options, batches)
 
 
-def graph(args: argparse.Namespace, emit: Emit, variant: str, **options) -> None:
-    """Measures the network alone, image to mask on the GPU: launched as usual, and as one graph."""
+def compiled(args: argparse.Namespace, emit: Emit) -> None:
+    """DiffDIS compiled, and as one CUDA graph; the first call compiles."""
+    for variant, suffix, options in COMPILED:
+        if any(text in variant for text in args.only):
+            config = TINY if args.rehearse else FULL.format(suffix)
+            attempt(emit, variant, measure_model, args, emit, config, variant, options, [1])
+
+
+def measure_graph(inferencer) -> dict[str, float]:
+    """Returns milliseconds of the network, image to mask on the GPU: launched, and as one graph."""
     import torch
 
-    inferencer, _ = load(FULL.format(''), args.device, **options)
+    from mmdiffdis.apis.precision import float32_products
+
     model = inferencer.model
-    images = torch.rand(1, 3, 1024, 1024, device=args.device) * 2 - 1
-    noise = torch.randn(2, 4, 128, 128, device=args.device)
+    images = torch.rand(1, 3, 1024, 1024, device=inferencer.device) * 2 - 1
+    noise = torch.randn(2, 4, 128, 128, device=inferencer.device)
 
     def predict():
         (clean,) = model.denoise(noise, model.encode_image(images), model.test_timesteps, 1)
         return model.decode_maps(clean, images)
 
-    with torch.no_grad():
-        launched = measure(predict, args.device, 1)
-        torch.cuda.synchronize()
-        captured = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(captured):
+    with torch.no_grad(), float32_products(False):
+        launched = measure(predict, 'cuda', 1)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             predict()
-        replayed = measure(captured.replay, args.device, 1)
-    for name, times in dict(launched=launched, graph=replayed).items():
-        emit(variant=f'network alone, {variant}, {name}', median_ms=1000 * times['median'])
-
-
-def compiled(args: argparse.Namespace, emit: Emit) -> None:
-    """DiffDIS compiled."""
-    for variant, suffix, options in COMPILED:
-        config = TINY if args.rehearse else FULL.format(suffix)
-        attempt(emit, variant, measure_model, args, emit, config, variant, options, [1])
+        replayed = measure(graph.replay, 'cuda', 1)
+    return {
+        'network_ms': 1000 * launched['median'],
+        'graph_ms': 1000 * replayed['median'],
+    }
 
 
 def systems(args: argparse.Namespace, emit: Emit) -> None:
@@ -307,6 +308,7 @@ def load(
     device: str,
     variant: str = '',
     fused_norms: bool = False,
+    plain_attention: bool = False,
     benchmark: bool = False,
     **options,
 ):
@@ -331,9 +333,11 @@ def load(
     if variant == 'reference':
         use_tta(inferencer, config)
     if fused_norms and device != 'cpu':
-        from fused_group_norm import fuse
+        from fused_group_norm import fuse, use_plain_attention
 
-        fuse(inferencer.model)
+        print(fuse(inferencer.model), 'normalisations fused')
+        if plain_attention:
+            print(use_plain_attention(inferencer.model), 'attentions')
     return inferencer, config
 
 
@@ -387,6 +391,12 @@ def measure_model(
             stages = {stage: sum(seconds) for stage, seconds in watch.seconds.items()}
             row |= {f'{stage}_ms': 1000 * seconds for stage, seconds in stages.items()}
         emit(**row)
+    if (
+        inferencer.device.type == 'cuda'
+        and variant != 'reference'
+        and hasattr(inferencer.model, 'denoise')
+    ):
+        emit(config=row['config'], variant=f'{variant}: network alone', **measure_graph(inferencer))
 
 
 def photograph(args: argparse.Namespace):
@@ -435,14 +445,14 @@ def profile(args: argparse.Namespace, emit: Emit) -> None:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
 
-    options = {} if args.rehearse else dict(FASTEST, fused_norms=True)
+    options = {} if args.rehearse else dict(FASTEST)
     inferencer, _ = load(TINY if args.rehearse else FULL.format(''), args.device, **options)
     prepared = inferencer.prepare(photograph(args), 'photograph')
     for _ in range(3):
         inferencer.predict([prepared])
     on_gpu = args.device != 'cpu'
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with record(activities=activities) as profiler:
+    with record(activities=activities, record_shapes=True) as profiler:
         inferencer.predict([prepared])
     attribute = 'self_device_time_total' if on_gpu else 'self_cpu_time_total'
     table = profiler.key_averages()
@@ -452,7 +462,20 @@ def profile(args: argparse.Namespace, emit: Emit) -> None:
     total = sum(microseconds for microseconds, _, _ in events)
     emit(kernel='all', ms=total / 1000, share=1.0, calls=sum(event[2] for event in events))
     for microseconds, name, calls in sorted(events, reverse=True)[:15]:
-        emit(kernel=name[:90], ms=microseconds / 1000, share=microseconds / total, calls=calls)
+        name = name.replace('void at::native::', '').replace('at::native::', '')
+        emit(kernel=name[:300], ms=microseconds / 1000, share=microseconds / total, calls=calls)
+    if on_gpu:
+        table = profiler.key_averages(group_by_input_shape=True)
+        events = [(e.self_device_time_total, e.key, str(e.input_shapes), e.count) for e in table]
+        for microseconds, name, shapes, calls in sorted(events, reverse=True)[:40]:
+            if name.startswith('aten::'):
+                share = microseconds / total
+                emit(
+                    kernel=f'{name} {shapes[:120]}',
+                    ms=microseconds / 1000,
+                    share=share,
+                    calls=calls,
+                )
 
 
 def agreement(args: argparse.Namespace, emit: Emit) -> None:

@@ -192,8 +192,10 @@ class SDTurboUNet(BaseModule):
             prompt: Prompt embedding, [1, L, D] or [N, L, D].
             batch_size: N, with BDE the masks' half first.
         """
-        timesteps = torch.as_tensor(timesteps, device=prompt.device).expand(batch_size)
-        embedding = self.time_embedding(self.timestep_encoding(timesteps).to(self.dtype))
+        if not isinstance(timesteps, Tensor):  # filled on the device: a copy would wait for it
+            timesteps = torch.full((batch_size,), timesteps, device=prompt.device)
+        encoding = self.timestep_encoding(timesteps.to(prompt.device))
+        embedding = self.time_embedding(encoding.to(self.dtype))
         if self.bde is not None:
             embedding = embedding + self.bde(batch_size // 2)
         return Condition(embedding, prompt.to(self.dtype).expand(batch_size, -1, -1))
