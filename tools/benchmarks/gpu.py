@@ -271,19 +271,17 @@ def measure_graph(inferencer) -> dict[str, float]:
         with torch.cuda.graph(graph):
             predict()
         replayed = measure(graph.replay, 'cuda', 1)
-    return {
-        'network_ms': 1000 * launched['median'],
-        'graph_ms': 1000 * replayed['median'],
-    }
+    return dict(median_ms=1000 * launched['median'], graph_ms=1000 * replayed['median'])
 
 
 def systems(args: argparse.Namespace, emit: Emit) -> None:
     """The other systems, in float32 and in float16."""
     configs = SYSTEMS if not args.rehearse else ['u2netp_1xb12-600k_dis5k-320x320']
     for config in configs:
-        for variant, options in dict(mask={}, float16=dict(precision='float16')).items():
+        for variant, options in dict(float16=dict(precision='float16'), mask={}).items():
             name = f'{config}, {variant}'
-            attempt(emit, name, measure_model, args, emit, config, variant, options, [1])
+            if any(text in name for text in args.only):
+                attempt(emit, name, measure_model, args, emit, config, variant, options, [1])
 
 
 def attempt(emit: Emit, name: str, function: Callable, *args) -> None:
@@ -382,21 +380,19 @@ def measure_model(
         row['tflop_per_s'] = tflop * batch / times['median']
         if torch.cuda.is_available():
             row['peak_gib'] = torch.cuda.max_memory_allocated() / 2**30
-        if 'compile' not in options and variant != 'reference' and batch == batches[0]:
-            watch = Stopwatch(args.device)
-            Candidate(variant, config_name, inferencer, watch).time_stages()
-            for _ in range(3):
-                watch.seconds.clear()
-                inferencer.predict(images)
-            stages = {stage: sum(seconds) for stage, seconds in watch.seconds.items()}
-            row |= {f'{stage}_ms': 1000 * seconds for stage, seconds in stages.items()}
         emit(**row)
-    if (
-        inferencer.device.type == 'cuda'
-        and variant != 'reference'
-        and hasattr(inferencer.model, 'denoise')
-    ):
-        emit(config=row['config'], variant=f'{variant}: network alone', **measure_graph(inferencer))
+    if variant == 'reference' or 'compile' in options:
+        return
+    row = dict(config=config_name.split('_1xb')[0], variant=f'{variant}: parts')
+    if inferencer.device.type == 'cuda' and hasattr(inferencer.model, 'denoise'):
+        row |= measure_graph(inferencer)
+    watch = Stopwatch(args.device)  # it waits for the device: from here on there are no graphs
+    Candidate(variant, config_name, inferencer, watch).time_stages()
+    for _ in range(3):
+        watch.seconds.clear()
+        inferencer.predict([prepared])
+    stages = {stage: sum(seconds) for stage, seconds in watch.seconds.items()}
+    emit(**row, **{f'{stage}_ms': 1000 * seconds for stage, seconds in stages.items()})
 
 
 def photograph(args: argparse.Namespace):
@@ -553,6 +549,15 @@ def compare_predictions(args: argparse.Namespace, emit: Emit) -> None:
             emit(config=f'{precision}, {name}', float32_max=str(np.abs(other - mask).max()))
         if args.device == 'cpu':
             continue
+        if precision == 'float16':
+            from fused_group_norm import fuse
+
+            inferencer.model.to(memory_format=torch.channels_last)
+            other = inferencer(image).mask
+            emit(config=f'{precision}, channels_last', float32_max=str(np.abs(other - mask).max()))
+            fuse(inferencer.model)
+            other = inferencer(image).mask
+            emit(config=f'{precision}, fused norms', float32_max=str(np.abs(other - mask).max()))
         prepared = inferencer.prepare(image)
         torch.cuda.set_sync_debug_mode('warn')
         with warnings.catch_warnings(record=True) as caught:
