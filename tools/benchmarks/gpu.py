@@ -50,6 +50,7 @@ TINY = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'
 TINY_128 = 'diffdis_tiny_1xb16-1k2_synthetic-dis-128x128'
 HALF = dict(precision='float16', encoder_precision='float16')
 FASTEST = dict(HALF, channels_last=True)
+FUSED = dict(FASTEST, fused_norms=True)
 REFERENCE = dict(edge=True, tf32=True)  # in all passes of the config's `tta_pipeline`
 # (variant, suffix of the full-size config, options of DISInferencer)
 VARIANTS = [
@@ -61,16 +62,16 @@ VARIANTS = [
     ('float16_encoder', '', HALF),
     ('float16_encoder, channels_last', '', FASTEST),
     ('float16_encoder, cuDNN benchmark', '', dict(HALF, benchmark=True)),
-    ('float16_encoder, channels_last, fused norms', '', dict(FASTEST, fused_norms=True)),
+    ('float16_encoder, channels_last, fused norms', '', FUSED),
     (
         'float16_encoder, channels_last, fused norms, plain attention',
         '',
-        dict(FASTEST, fused_norms=True, plain_attention=True),
+        dict(FUSED, plain_attention=True),
     ),
     ('bfloat16, channels_last', '', dict.fromkeys(HALF, 'bfloat16') | dict(channels_last=True)),
-    ('TAESD decoder, float16_encoder, channels_last', '_taesd-decoder', FASTEST),
-    ('MaskDecoder, float16_encoder, channels_last', '_mask-decoder', FASTEST),
-    ('TAESD, float16_encoder, channels_last', '_taesd', FASTEST),
+    ('TAESD decoder, float16_encoder, channels_last, fused norms', '_taesd-decoder', FUSED),
+    ('MaskDecoder, float16_encoder, channels_last, fused norms', '_mask-decoder', FUSED),
+    ('TAESD, float16_encoder, channels_last, fused norms', '_taesd', FUSED),
 ]
 COMPILED = [
     ('fast', '', dict(FASTEST, compile='default')),
@@ -372,7 +373,7 @@ def measure_model(
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         images = [prepared] * batch
-        seconds = 0 if args.rehearse else 1.5
+        seconds = 0 if args.rehearse else 1
         times = measure(lambda x=images: inferencer.predict(x), args.device, seconds)
         row = dict(config=config_name.split('_1xb')[0], variant=variant, batch=batch)
         row |= {f'{name}_ms': 1000 * times[name] / batch for name in ('median', 'low', 'high')}
