@@ -13,7 +13,6 @@ from mmdiffdis.datasets.transforms import (
     GenerateDISEdge,
 )
 
-
 CROPS = (DISRandomCenterCrop, DISRandomCrop)
 
 
@@ -252,7 +251,9 @@ def test_random_crop_without_foreground_or_chance(results):
 
 
 @pytest.mark.parametrize(
-    'wrong', [dict(area=(0.5, 0.4)), dict(area=(0.5, 1.1)), dict(aspect=(0, 1)), dict(prob=2)], ids=str
+    'wrong',
+    [dict(area=(0.5, 0.4)), dict(area=(0.5, 1.1)), dict(aspect=(0, 1)), dict(prob=2)],
+    ids=str,
 )
 def test_random_crop_refuses_wrong_ranges(wrong):
     with pytest.raises(ValueError, match=f'{next(iter(wrong))}=.*expected'):
