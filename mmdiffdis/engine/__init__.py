@@ -1,6 +1,7 @@
 """Hooks, optimizer wrapper, learning rate schedule and sharding for MMEngine's training loop."""
 
 from .broadcast_buffers_hook import BroadcastBuffersHook
+from .channels_last_hook import ChannelsLastHook
 from .compounding_decay_lr import CompoundingDecayLR
 from .finite_loss_hook import FiniteLossHook
 from .mixed_precision import BFloat16OptimWrapper
@@ -14,6 +15,7 @@ from .whole_checkpoint_hook import WholeCheckpointHook
 __all__ = [
     'BFloat16OptimWrapper',
     'BroadcastBuffersHook',
+    'ChannelsLastHook',
     'CompoundingDecayLR',
     'DISPanelHook',
     'FiniteLossHook',

@@ -7,10 +7,13 @@ from PIL import Image
 
 from mmdiffdis.datasets.transforms import (
     DISRandomCenterCrop,
+    DISRandomCrop,
     DISRandomRotate,
     DISResize,
     GenerateDISEdge,
 )
+
+CROPS = (DISRandomCenterCrop, DISRandomCrop)
 
 
 @pytest.fixture
@@ -63,6 +66,7 @@ def results_in_bytes(results) -> dict:
         DISResize(scale=(31, 20), backend='cv2'),
         DISRandomRotate(prob=1.0),
         DISRandomCenterCrop(),
+        DISRandomCrop(min_foreground=0),
     ],
     ids=repr,
 )
@@ -76,7 +80,7 @@ def test_uint8_fields_are_transformed_like_float_fields(transform, results, resu
         assert bytes_[name].dtype == np.uint8
         np.testing.assert_allclose(bytes_[name] / 255, floats[name], atol=1.01 / 255)
     soft = np.unique(bytes_['gt_edge_map'])
-    assert len(soft) > 2 or isinstance(transform, DISRandomCenterCrop), 'edges became labels'
+    assert len(soft) > 2 or isinstance(transform, CROPS), 'edges became labels'
     np.testing.assert_array_equal(bytes_['gt_seg_map'], floats['gt_seg_map'])
 
 
@@ -218,3 +222,39 @@ def test_rotation_happens_with_its_probability(results):
 def test_invalid_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_random_crop_keeps_area_shape_and_foreground(results):
+    height, width = results['img_shape']
+    foreground = results['gt_alpha'].sum()
+    crop = DISRandomCrop(area=(0.4, 0.9), aspect=(0.5, 2.0), min_foreground=0.7)
+    sizes = set()
+    for seed in range(30):
+        np.random.seed(seed)
+        cropped = crop(dict(results))
+        assert_aligned(cropped, tolerance=1e-6)
+        rows, columns = cropped['img_shape']
+        sizes.add((rows, columns))
+        if (rows, columns) != (height, width):  # else no box kept enough
+            assert 0.38 <= rows * columns / (height * width) <= 0.92
+            # a little beyond, where a box would be longer than the image, or is rounded
+            assert 0.48 <= columns / width * height / rows <= 2.1
+        assert cropped['gt_alpha'].sum() >= 0.7 * foreground
+    assert len(sizes) > 15
+
+
+def test_random_crop_without_foreground_or_chance(results):
+    empty = dict(results, gt_alpha=np.zeros_like(results['gt_alpha']))
+    np.random.seed(0)
+    assert DISRandomCrop(area=(0.3, 0.5))(empty)['img_shape'] != results['img_shape']
+    assert DISRandomCrop(prob=0)(dict(results))['img_shape'] == results['img_shape']
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [dict(area=(0.5, 0.4)), dict(area=(0.5, 1.1)), dict(aspect=(0, 1)), dict(prob=2)],
+    ids=str,
+)
+def test_random_crop_refuses_wrong_ranges(wrong):
+    with pytest.raises(ValueError, match=f'{next(iter(wrong))}=.*expected'):
+        DISRandomCrop(**wrong)

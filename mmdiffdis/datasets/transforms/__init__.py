@@ -1,13 +1,14 @@
 """Transforms that keep masks and edges soft; they combine with mmseg's own."""
 
 from .formatting import PackDISInputs
-from .geometric import DISRandomCenterCrop, DISRandomRotate, DISResize
+from .geometric import DISRandomCenterCrop, DISRandomCrop, DISRandomRotate, DISResize
 from .loading import GenerateDISEdge, LoadDISAnnotations, LoadDISImage
 from .photometric import DISColorJitter, RandomPepper
 
 __all__ = [
     'DISColorJitter',
     'DISRandomCenterCrop',
+    'DISRandomCrop',
     'DISRandomRotate',
     'DISResize',
     'GenerateDISEdge',

@@ -148,6 +148,88 @@ class DISRandomCenterCrop(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class DISRandomCrop(BaseTransform):
+    """Crops a random box of the image, of random area and shape, that keeps the foreground.
+
+    The result has any size: `DISResize` comes after it. mmseg's RandomCrop has a fixed size in
+    pixels, which small images do not have.
+
+    Args:
+        area: Range of the box's share of the image.
+        aspect: Range of the box's width over its height, relative to the image's (log-uniform).
+        prob: Probability of a crop.
+        min_foreground: Share of the foreground that the box keeps; if 10 boxes keep less, the
+            image stays whole.
+
+    Raises:
+        ValueError: If a range is reversed or out of bounds.
+    """
+
+    num_attempts = 10
+
+    def __init__(
+        self,
+        area: tuple[float, float] = (0.4, 1.0),
+        aspect: tuple[float, float] = (0.75, 1.33),
+        prob: float = 1.0,
+        min_foreground: float = 0.6,
+    ) -> None:
+        if not 0 < area[0] <= area[1] <= 1:
+            raise ValueError(f'area={area}: expected 0 < lowest <= highest <= 1')
+        if not 0 < aspect[0] <= aspect[1]:
+            raise ValueError(f'aspect={aspect}: expected 0 < lowest <= highest')
+        for name, share in (('prob', prob), ('min_foreground', min_foreground)):
+            if not 0 <= share <= 1:
+                raise ValueError(f'{name}={share}: expected a number in [0, 1]')
+        self.area, self.aspect = area, aspect
+        self.prob, self.min_foreground = prob, min_foreground
+
+    @cache_randomness
+    def _draw(self) -> np.ndarray | None:
+        # all numbers are always drawn, so that later draws do not depend on the outcome
+        crop, numbers = np.random.rand() < self.prob, np.random.rand(self.num_attempts, 4)
+        return numbers if crop else None
+
+    def transform(self, results: dict) -> dict:
+        """Crops `img` and all `seg_fields`; updates `img_shape`."""
+        numbers = self._draw()
+        if numbers is None:
+            return results
+        height, width = results['img'].shape[:2]
+        mask = results.get('gt_alpha')
+        foreground = 0 if mask is None else cv2.sumElems(mask)[0]
+        for box in numbers:
+            rows, columns = self._box(height, width, *box)
+            if foreground and (
+                cv2.sumElems(mask[rows, columns])[0] < self.min_foreground * foreground
+            ):
+                continue
+            for key in ('img', *results.get('seg_fields', [])):
+                results[key] = np.ascontiguousarray(results[key][rows, columns])
+            results['img_shape'] = results['img'].shape[:2]
+            break
+        return results
+
+    def _box(
+        self, height: int, width: int, area: float, aspect: float, top: float, left: float
+    ) -> tuple[slice, slice]:
+        """Returns rows and columns of the box that four uniform numbers in [0, 1) describe."""
+        share = self.area[0] + area * (self.area[1] - self.area[0])
+        low, high = np.log(self.aspect)
+        stretch = np.exp((low + aspect * (high - low)) / 2)
+        rows = min(height, max(1, round(height * share**0.5 / stretch)))
+        columns = min(width, max(1, round(width * share**0.5 * stretch)))
+        top, left = int(top * (height - rows + 1)), int(left * (width - columns + 1))
+        return slice(top, top + rows), slice(left, left + columns)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(area={self.area}, aspect={self.aspect}, prob={self.prob}, '
+            f'min_foreground={self.min_foreground})'
+        )
+
+
+@TRANSFORMS.register_module()
 class DISRandomRotate(BaseTransform):
     """Rotates about the centre, with unchanged size and black corners.
 
