@@ -39,7 +39,8 @@ sys.path.insert(0, str(ROOT))
 # Device of the comparisons with golden numbers, e.g. 'cuda', whose float32 is then that of IEEE.
 DEVICE = os.environ.get('MMDIFFDIS_TEST_DEVICE', 'cpu')
 if DEVICE != 'cpu':
-    float32_products(tf32=False).__enter__()
+    _ieee = float32_products(tf32=False)  # ends when it is freed
+    _ieee.__enter__()
 
 if 'PYTEST_XDIST_WORKER' in os.environ:  # as many processes as cores: one thread each
     os.environ['OMP_NUM_THREADS'] = '1'  # of processes that tests start

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -99,7 +100,8 @@ class DISInferencer:
         compile: Mode of `torch.compile` for the network's blocks: 'default', 'reduce-overhead'
             (CUDA graphs), 'max-autotune' or 'max-autotune-no-cudagraphs'. The first images take
             longer.
-        channels_last: Keep feature maps in the channels-last memory format.
+        channels_last: Keep feature maps in the channels-last memory format. On NVIDIA GPUs group
+            normalisations then run fused with SiLU in a Triton kernel, unless they are compiled.
         vae_slicing: Let the VAE process the images of a batch one by one, which takes less memory.
 
     Raises:
@@ -164,6 +166,10 @@ class DISInferencer:
             raise ValueError(f'vae_slicing: {self._model_type} has no VAE; leave it out')
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
+            if self.device.type == 'cuda' and not compile and find_spec('triton'):
+                from ..models.diffdis.fused_norm import fuse_norms  # Triton is for GPUs alone
+
+                fuse_norms(self.model)
         self._is_compiled = bool(compile)
         if compile:
             for block in self.compiled_blocks():

@@ -38,11 +38,12 @@ def set_launcher(config: Config, launcher: str, local_rank: int | None = None) -
 
 
 def leave_process_group() -> None:
-    """Destroys the process group of a launched program, after the model has been released.
+    """Frees models and loaders that have been released, and destroys the process group, if any.
 
-    A thread of the group that is left when the program ends may abort it (pytorch#190489). Not for
-    a process that failed: it would wait for others that wait for it.
+    A thread of the group that is left when the program ends may abort it (pytorch#190489). A loader
+    that is left (with pinned memory and persistent workers) makes it wait 5 s for each worker. Not
+    for a process that failed: it would wait for others that wait for it.
     """
+    gc.collect()  # the runner holds them in reference cycles
     if torch.distributed.is_initialized():
-        gc.collect()  # released models, which hold the group
         torch.distributed.destroy_process_group()

@@ -50,7 +50,6 @@ TINY = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'
 TINY_128 = 'diffdis_tiny_1xb16-1k2_synthetic-dis-128x128'
 HALF = dict(precision='float16', encoder_precision='float16')
 FASTEST = dict(HALF, channels_last=True)
-FUSED = dict(FASTEST, fused_norms=True)
 REFERENCE = dict(edge=True, tf32=True)  # in all passes of the config's `tta_pipeline`
 # (variant, suffix of the full-size config, options of DISInferencer)
 VARIANTS = [
@@ -62,16 +61,11 @@ VARIANTS = [
     ('float16_encoder', '', HALF),
     ('float16_encoder, channels_last', '', FASTEST),
     ('float16_encoder, cuDNN benchmark', '', dict(HALF, benchmark=True)),
-    ('float16_encoder, channels_last, fused norms', '', FUSED),
-    (
-        'float16_encoder, channels_last, fused norms, plain attention',
-        '',
-        dict(FUSED, plain_attention=True),
-    ),
+    ('float16_encoder, channels_last, plain attention', '', dict(FASTEST, plain_attention=True)),
     ('bfloat16, channels_last', '', dict.fromkeys(HALF, 'bfloat16') | dict(channels_last=True)),
-    ('TAESD decoder, float16_encoder, channels_last, fused norms', '_taesd-decoder', FUSED),
-    ('MaskDecoder, float16_encoder, channels_last, fused norms', '_mask-decoder', FUSED),
-    ('TAESD, float16_encoder, channels_last, fused norms', '_taesd', FUSED),
+    ('TAESD decoder, float16_encoder, channels_last', '_taesd-decoder', FASTEST),
+    ('MaskDecoder, float16_encoder, channels_last', '_mask-decoder', FASTEST),
+    ('TAESD, float16_encoder, channels_last', '_taesd', FASTEST),
 ]
 COMPILED = [
     ('fast', '', dict(FASTEST, compile='default')),
@@ -181,7 +175,7 @@ def run_part(args: argparse.Namespace) -> None:
             file.write(json.dumps(row) + '\n')
         print(row, flush=True)
 
-    sys.path.insert(0, str(Path(__file__).parent))  # modules beside this one
+    sys.path.insert(0, str(Path(__file__).parent))  # for training.py
     if args.in_process not in ('parity', 'options'):
         import mmdiffdis  # noqa: F401, isort: skip - first, it reports an unsuitable MMEngine
 
@@ -306,7 +300,6 @@ def load(
     config: str,
     device: str,
     variant: str = '',
-    fused_norms: bool = False,
     plain_attention: bool = False,
     benchmark: bool = False,
     **options,
@@ -331,13 +324,18 @@ def load(
         inferencer = DISInferencer(config, None, device, **options)
     if variant == 'reference':
         use_tta(inferencer, config)
-    if fused_norms and device != 'cpu':
-        from fused_group_norm import fuse, use_plain_attention
-
-        print(fuse(inferencer.model), 'normalisations fused')
-        if plain_attention:
-            print(use_plain_attention(inferencer.model), 'attentions')
+    if plain_attention:
+        use_plain_attention(inferencer.model)
     return inferencer, config
+
+
+def use_plain_attention(model) -> None:
+    """Lets heads too wide for flash attention (the VAE's) compute it by matrix products."""
+    from diffusers.models.attention_processor import Attention, AttnProcessor
+
+    for module in model.modules():
+        if isinstance(module, Attention) and module.inner_dim // module.heads > 256:
+            module.set_processor(AttnProcessor())
 
 
 def measure_model(
@@ -537,12 +535,16 @@ def compare_predictions(args: argparse.Namespace, emit: Emit) -> None:
     for precision in ('float32', 'float16') if args.device != 'cpu' else ('float32',):
         options = dict(device=args.device, precision=precision)
         inferencer = DISInferencer(TINY, 'mmdiffdis://diffdis_tiny', **options)
+        channels_last = DISInferencer(
+            TINY, 'mmdiffdis://diffdis_tiny', channels_last=True, **options
+        )
         with_edge = DISInferencer(TINY, 'mmdiffdis://diffdis_tiny', edge=True, **options)
         mask = inferencer(image).mask
         batch = [result.mask for result in inferencer([image] * 4, batch_size=4, stem='image')]
         others = {
             'again': inferencer(image).mask,
             'with the edge': with_edge(image).mask,
+            'channels_last': channels_last(image).mask,
             'batch of 4': batch[0],
             'last of a batch of 4': batch[-1],
         }
@@ -550,15 +552,6 @@ def compare_predictions(args: argparse.Namespace, emit: Emit) -> None:
             emit(config=f'{precision}, {name}', float32_max=str(np.abs(other - mask).max()))
         if args.device == 'cpu':
             continue
-        if precision == 'float16':
-            from fused_group_norm import fuse
-
-            inferencer.model.to(memory_format=torch.channels_last)
-            other = inferencer(image).mask
-            emit(config=f'{precision}, channels_last', float32_max=str(np.abs(other - mask).max()))
-            fuse(inferencer.model)
-            other = inferencer(image).mask
-            emit(config=f'{precision}, fused norms', float32_max=str(np.abs(other - mask).max()))
         prepared = inferencer.prepare(image)
         torch.cuda.set_sync_debug_mode('warn')
         with warnings.catch_warnings(record=True) as caught:
