@@ -46,6 +46,7 @@ setup(
         'train': ['tensorboard'],
         'lora': ['peft>=0.17'],  # model.lora: fine-tuning adapters alone
         'convert': ['transformers'],  # once, for the empty prompt's embedding
+        'heif': ['pillow-heif'],  # HEIC, as phones write it
         'onnx': ['onnx', 'onnxruntime'],  # onnx_to_mmseg.py; the latter to compare
         'tests': [
             'pytest>=8',

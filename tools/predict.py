@@ -12,9 +12,9 @@ Results are written whole or not at all, and DIR/predict.json records where each
 Finished results are skipped, so that an interrupted run goes on where it stopped if it is repeated;
 results of other options, weights or inputs raise an error unless --overwrite.
 
-A video becomes a video, `DIR/<stem>.mp4`, all frames of which start from the same noise (a last odd
-column or row is cut off); or, with --frames, the images `DIR/<stem>/000000.png`, ..., which are all
-made again if the run is repeated.
+A video becomes a video, `DIR/<stem>.mp4`, all frames of which start from the same noise, without
+sound (a last odd column or row is cut off); or, with --frames, the images `DIR/<stem>/000000.png`,
+..., which are all made again if the run is repeated.
 
 Exit code: 0 if everything was done, 1 if files were skipped or the command holds a mistake, 130 if
 it was interrupted (Ctrl-C).
@@ -33,6 +33,7 @@ PRECISIONS = ('float32', 'bfloat16', 'float16')
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 # Options that decide the results, except for rounding, and those that do not.
 DECISIVE = ('type', 'seed', 'precision', 'encoder_precision', 'tf32')
+LISTED = 20  # images in which nothing was found
 INCIDENTAL = ('config', 'device', 'batch_size', 'compile', 'channels_last', 'vae_slicing')
 
 
@@ -78,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmdiffdis.apis.predicting import NoEdgesError, Prediction, Record, file_identity, plan
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.utils.environment import versions
+    from mmdiffdis.utils.files import printable
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         if args.batch_size < 1:
@@ -126,6 +128,14 @@ def main(argv: list[str] | None = None) -> int:
     print(f'{len(prediction.written)} of {len(jobs)} written to {args.out}, in {seconds:.1f} s')
     if len(remaining) < len(jobs):
         print(f'{len(jobs) - len(remaining)} were there already (--overwrite replaces them)')
+    if prediction.empty:
+        print(f'nothing was found in {len(prediction.empty)}, no pixel of which is above 0.5:')
+        for path in prediction.empty[:LISTED]:
+            print(f'  {printable(str(path))}')
+        if len(prediction.empty) > LISTED:
+            print(f'  and {len(prediction.empty) - LISTED} more')
+    if any(path.suffix == '.mp4' for path in prediction.written):
+        print('videos were written without the sound of their inputs')
     for line in prediction.skipped:
         print(f'skipped {line}', file=sys.stderr)
     if interrupted:

@@ -16,7 +16,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 from torch import nn
 
-from ..datasets.pairing import image_files
+from ..datasets.pairing import image_files, match_stems
 from ..evaluation import PAPER_MEASURES, PROTOCOLS, apply_protocol, measure_image, summarise
 from ..evaluation.protocol import TRUTH_THRESHOLD
 from ..images.panels import to_grey
@@ -305,7 +305,8 @@ def read_gt(image: Path, folder: Path) -> np.ndarray:
     Raises:
         FileNotFoundError: If there is none.
     """
-    path = dict(image_files(folder)).get(stem_of(image))
+    masks = dict(image_files(folder))
+    path = masks.get(match_stems([stem_of(image)], masks).get(stem_of(image)))
     if path is None:
         raise FileNotFoundError(f"'{folder}' has no mask of the stem '{image.stem}'")
     return to_alpha(read_image(str(path))) > TRUTH_THRESHOLD

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ..images.reading import is_out_of_memory, read_bgr, read_size
-from ..images.values import to_rgb
+from ..images.reading import (
+    DecodedImage,
+    decode_file,
+    decode_image,
+    is_out_of_memory,
+    read_size,
+)
 
 ImageSource = str | Path | np.ndarray | Image.Image
 
@@ -17,8 +22,8 @@ ImageSource = str | Path | np.ndarray | Image.Image
 IMAGE_ERRORS = (OSError, ValueError, MemoryError, cv2.error)
 
 
-def decode(image: ImageSource) -> tuple[np.ndarray, str | None]:
-    """Returns an image as uint8 BGR [H, W, 3], upright, and its path, if it has one.
+def decode(image: ImageSource) -> tuple[DecodedImage, str | None]:
+    """Returns a decoded image and its path, if it has one.
 
     Raises:
         OSError: If it cannot be read.
@@ -28,13 +33,11 @@ def decode(image: ImageSource) -> tuple[np.ndarray, str | None]:
     if isinstance(image, (str, Path)):
         if os.path.islink(image) and not os.path.exists(image):
             raise FileNotFoundError(f"'{image}' is a broken link to '{os.readlink(image)}'")
-        return read_bgr(str(image)), str(image)
+        return decode_file(str(image)), str(image)
     if isinstance(image, Image.Image):
         if not (image.width and image.height):
             raise ValueError(f'the image has {image.width}x{image.height} pixels')
-        rgb = to_rgb(ImageOps.exif_transpose(image))
-        path = getattr(image, 'filename', None) or None
-        return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), path
+        return decode_image(image), getattr(image, 'filename', None) or None
     if not isinstance(image, np.ndarray):
         raise TypeError(
             f'image is a {type(image).__name__}: expected a path, a Pillow image or an array'
@@ -45,7 +48,7 @@ def decode(image: ImageSource) -> tuple[np.ndarray, str | None]:
             f'the array is {image.dtype} of shape {image.shape}: expected uint8 [H, W], '
             '[H, W, 3] (RGB) or [H, W, 4] (RGBA)'
         )
-    return cv2.cvtColor(to_rgb(Image.fromarray(image)), cv2.COLOR_RGB2BGR), None
+    return decode_image(Image.fromarray(image)), None
 
 
 def count_pixels(image: ImageSource) -> int:

@@ -4,7 +4,7 @@ import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,11 +41,13 @@ class DISResult:
     """Prediction of one image.
 
     Attributes:
-        image: uint8 [H, W, 3] RGB, the upright image.
+        image: uint8 [H, W, 3] RGB, the upright image; transparent pixels lie over white.
         mask: float32 [H, W] in [0, 1], foreground probability.
         edge: float32 [H, W] in [0, 1], or None if not asked for or not predicted by the model.
         stem: File name of the image without folder and suffix.
         index: Number of the image among those of one call, from 0.
+        opacity: uint8 [H, W], the alpha channel of the image, or None if it is opaque.
+        metadata: Colour profile and resolution of the image, as options of Pillow's `save`.
     """
 
     image: np.ndarray
@@ -53,10 +55,20 @@ class DISResult:
     edge: np.ndarray | None
     stem: str
     index: int = 0
+    opacity: np.ndarray | None = None
+    metadata: dict = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Returns whether nothing was found: no pixel has a probability above 0.5."""
+        return not self.mask.max() > 0.5
 
     def cutout(self) -> np.ndarray:
-        """Returns uint8 [H, W, 4] RGBA: the foreground's colours, the mask as alpha channel."""
-        return cutout(self.image, self.mask)
+        """Returns uint8 [H, W, 4] RGBA: the foreground's colours, the mask as alpha channel.
+
+        The alpha channel of an image that has one is multiplied with the mask.
+        """
+        return cutout(self.image, self.mask, self.opacity)
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,8 @@ class PreparedImage:
         label: Name of the image in reports.
         stem: File name of the image without folder and suffix.
         index: Number of the image among those of one call, from 0.
+        opacity: As in `DISResult`.
+        metadata: As in `DISResult`.
     """
 
     image: np.ndarray
@@ -76,6 +90,8 @@ class PreparedImage:
     label: str
     stem: str
     index: int
+    opacity: np.ndarray | None
+    metadata: dict
 
 
 class DISInferencer:
@@ -206,8 +222,8 @@ class DISInferencer:
 
         Args:
             images: An image: path; Pillow image (EXIF orientation is applied, as for paths); or
-                uint8 array [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA (transparency is laid over
-                white). Or many: a folder, a list, a generator.
+                uint8 array [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA. Transparent images are
+                laid over white. Or many: a folder, a list, a generator.
             stem: Name of the image (or of each), which together with the seed determines the
                 inference noise; None takes the file's name, or 'image'.
             batch_size: Number of images that the network takes at once, fewer if they exceed
@@ -244,7 +260,11 @@ class DISInferencer:
 
     def prepare(self, image: ImageSource, stem: str | None = None, index: int = 0) -> PreparedImage:
         """Decodes an image and applies the pipeline; needs no model."""
-        bgr, path = decode(image)
+        decoded, path = decode(image)
+        if decoded.has_more_frames:
+            name = label(image, index)
+            _warn(f'{name} has several frames or pages: only the first is predicted')
+        bgr = decoded.bgr
         stem = unicodedata.normalize('NFC', stem) if stem else stem_of(path or 'image')
         packed = self.pipeline(
             {
@@ -257,7 +277,9 @@ class DISInferencer:
             }
         )
         rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-        return PreparedImage(rgb, packed, label(image, index), stem, index)
+        return PreparedImage(
+            rgb, packed, label(image, index), stem, index, decoded.opacity, decoded.metadata
+        )
 
     def predict(self, batch: Sequence[PreparedImage]) -> list[DISResult]:
         """Predicts images that the pipeline has brought to one size."""
@@ -279,6 +301,8 @@ class DISInferencer:
                     edge=_edge(sample) if self.edge else None,
                     stem=image.stem,
                     index=image.index,
+                    opacity=image.opacity,
+                    metadata=image.metadata,
                 )
                 for image, sample in zip(batch, samples, strict=True)
             ]

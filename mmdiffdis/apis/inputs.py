@@ -1,10 +1,13 @@
 """Input files of a command line, and the names of their results."""
 
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+from mmengine.logging import print_log
 
 
 def find_pictures(inputs: list[str]) -> list[Path]:
@@ -13,7 +16,8 @@ def find_pictures(inputs: list[str]) -> list[Path]:
     Broken links are among them, to be reported by whoever reads them.
 
     Args:
-        inputs: Files, folders (the files directly inside, except hidden ones) and glob patterns.
+        inputs: Files, folders (the files directly inside, except hidden ones; sub-folders are
+            passed over with a warning) and glob patterns.
 
     Raises:
         FileNotFoundError: If an input is neither a file, nor a folder, nor a pattern of files.
@@ -25,10 +29,18 @@ def find_pictures(inputs: list[str]) -> list[Path]:
             raise FileNotFoundError("an input is empty ('')")
         path = Path(name)
         if path.is_dir():
-            files = [file for file in path.iterdir() if _is_file_or_broken_link(file)]
+            entries = [*path.iterdir()]
+            files = [file for file in entries if _is_file_or_broken_link(file)]
             files = sorted(file for file in files if not file.name.startswith('.'))
             if not files:
                 raise ValueError(f"the folder '{name}' has no files; sub-folders: '{name}/**/*'")
+            if count := sum(not file.name.startswith('.') and file.is_dir() for file in entries):
+                print_log(
+                    f"{count} sub-folder(s) of '{name}' passed over; '{name}/**/*' takes their "
+                    'files as well',
+                    logger='current',
+                    level=logging.WARNING,
+                )
         elif path.is_file():
             files = [path]
         else:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..images.panels import overlay, panel, to_grey
 from ..images.reading import is_out_of_memory
-from ..utils.files import atomic_write
+from ..utils.files import atomic_write, printable, stem_of
 from ..utils.parallel import map_ahead
 from .decoding import IMAGE_ERRORS, reason
 from .inference import PIXEL_BUDGET, DISInferencer, DISResult
@@ -27,6 +27,9 @@ RESULT_TYPES: dict[str, Callable[[DISResult], np.ndarray]] = {
     'edge': lambda result: to_grey(result.edge),
     'panel': lambda result: panel(result.image, mask=result.mask, edge=result.edge),
 }
+
+
+_NOT_TRANSPARENT = 'a video cannot be transparent: choose --frames or another --type'
 
 
 class NoEdgesError(LookupError):
@@ -196,7 +199,7 @@ def plan(inputs: list[str], kind: str, frames: bool, record: Record) -> tuple[li
     Raises:
         FileNotFoundError: If an input does not exist.
         ValueError: If all inputs are results, if results would clash with each other or replace
-            inputs, or if a video cannot hold what is asked for.
+            inputs, or if nothing but videos is to be made transparent.
     """
     out = record.folder
     if out.resolve() in [Path(name).resolve() for name in inputs if Path(name).is_dir()]:
@@ -206,8 +209,8 @@ def plan(inputs: list[str], kind: str, frames: bool, record: Record) -> tuple[li
     sources = [path for path in found if not record.holds(path)]  # a pattern may reach into --out
     if not sources:
         raise ValueError(f"all inputs ({len(found)}) are results in --out '{out}'")
-    if kind == 'cutout' and not frames and any(map(is_video, sources)):
-        raise ValueError('a video cannot be transparent: choose --frames or another --type')
+    if kind == 'cutout' and not frames and all(map(is_video, sources)):
+        raise ValueError(_NOT_TRANSPARENT)
     video_suffix = '' if frames else '.mp4'  # of a folder, or of a video
     results = name_results(
         sources, out, lambda source: video_suffix if is_video(source) else '.png'
@@ -228,6 +231,7 @@ class Prediction:
     Attributes:
         written: Results, of images and of videos.
         skipped: 'file: reason' of what could not be done.
+        empty: Images, and videos, in which nothing was found.
     """
 
     def __init__(
@@ -242,6 +246,7 @@ class Prediction:
         self._kind, self._batch_size, self._frames = kind, batch_size, frames
         self.written: list[Path] = []
         self.skipped: list[str] = []
+        self.empty: list[Path] = []
 
     def run(self, jobs: list[Job]) -> None:
         """Predicts all images, then all videos.
@@ -293,10 +298,20 @@ class Prediction:
 
     def _predict_video(self, source: Path, target: Path) -> None:
         """Writes a video, or a folder of its frames; at its first bad frame it is skipped."""
+        found = False  # in any frame
+
+        def predict(reader: VideoReader) -> Iterator[DISResult]:
+            nonlocal found
+            results = self._predict(reader, stem=stem_of(source), on_error=_raise)
+            for result in tqdm(results, desc=printable(source.name), unit='frame'):
+                found |= not result.is_empty
+                yield result
+
         try:
+            if self._kind == 'cutout' and not self._frames:
+                raise ValueError(_NOT_TRANSPARENT)
             reader = VideoReader(source)
-            results = self._predict(reader, stem=source.stem, on_error=_raise)
-            results = tqdm(results, desc=source.name, unit='frame')
+            results = predict(reader)
             if self._frames:
                 self._write_frames(results, source, target)
             else:
@@ -307,6 +322,7 @@ class Prediction:
                     writer.close()
                     self._record.add(target, unfinished, source)
             self.written.append(target)
+            self.empty += [] if found else [source]
         except IMAGE_ERRORS as error:
             self.skipped.append(f'{source}: {reason(error)}')
 
@@ -321,11 +337,13 @@ class Prediction:
     def _write(self, result: DISResult, source: Path, target: Path) -> None:
         self._save(result, source, target)
         self.written.append(target)  # in the thread: an interrupted run finishes what it has begun
+        self.empty += [source] if result.is_empty else []
 
     def _save(self, result: DISResult, source: Path, target: Path) -> None:
         image = Image.fromarray(RESULT_TYPES[self._kind](result))
+        options = {} if image.mode == 'L' else result.metadata
         with atomic_write(target) as unfinished:
-            image.save(unfinished, format='PNG')
+            image.save(unfinished, format='PNG', **options)
             self._record.add(target, unfinished, source)
 
     def _predict(self, images: Iterable, **options) -> Iterable[DISResult]:

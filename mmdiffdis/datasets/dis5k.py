@@ -1,8 +1,10 @@
 """DIS5K, and any other set of images and soft masks in two folders."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
@@ -11,6 +13,8 @@ from .sampler import seed_draw
 from .splitting import PARTS, split_stems
 from .transforms.loading import LoadDISAnnotations
 
+_LISTED_FILES = 100  # of each kind, in warnings
+
 
 @DATASETS.register_module()
 class DIS5KDataset(BaseSegDataset):
@@ -18,14 +22,16 @@ class DIS5KDataset(BaseSegDataset):
 
     Layout (https://xuebinqin.github.io/dis, and any other set in two folders):
 
-        <data_root>/<subset>/im/<stem>.<any image suffix>      (or image/, images/)
-        <data_root>/<subset>/gt/<stem>.<any image suffix>      (or mask/, masks/)
+        <data_root>/<subset>/im/<stem>.<any image suffix>      (or image(s)/, img(s)/)
+        <data_root>/<subset>/gt/<stem>.<any image suffix>      (or gts/, mask(s)/, label(s)/)
 
     Each item is `dict(img_path, seg_map_path, stem, subset, ...)`, sorted by stem within a subset,
-    subsets in the given order. Stems may contain `#`, spaces, dots and any script. `DISMetric`
-    reports scores of each `subset` and of all images. Sets with different roots are joined by
-    MMEngine's `ConcatDataset`, and reported in the same way. With `SeededSampler`, the random
-    augmentation of a sample is a function of the seed and its position.
+    subsets in the given order. Stems may contain `#`, spaces, dots and any script. The mask of
+    `1.jpg` may be called `1_mask.png`, `1_rgba.png` or `1.jpg.png` as well. Sub-folders and images
+    of formats that are not read are passed over with a warning. `DISMetric` reports scores of each
+    `subset` and of all images. Sets with different roots are joined by MMEngine's `ConcatDataset`,
+    and reported in the same way. With `SeededSampler`, the random augmentation of a sample is a
+    function of the seed and its position.
 
     Args:
         data_root: Folder of the subsets.
@@ -33,6 +39,8 @@ class DIS5KDataset(BaseSegDataset):
             `data_root` itself holds the two folders.
         part: 'train' or 'val', the parts into which `split_stems` divides each subset; None: all.
         val_share: Approximate share of the images in 'val'.
+        resize_masks: Whether `LoadDISAnnotations` resizes masks of another size than their image,
+            which are listed in a warning. Masks of another shape (aspect ratio) are an error still.
         kwargs: Arguments of `BaseSegDataset` (`pipeline`, `indices`, `test_mode`, ...).
 
     Raises:
@@ -52,6 +60,7 @@ class DIS5KDataset(BaseSegDataset):
         subset: str | Sequence[str] = '',
         part: str | None = None,
         val_share: float = 0.2,
+        resize_masks: bool = False,
         **kwargs,
     ) -> None:
         self.subsets = [subset] if isinstance(subset, str) else list(subset)
@@ -62,6 +71,7 @@ class DIS5KDataset(BaseSegDataset):
         if part not in (None, *PARTS):
             raise ValueError(f'part={part!r}: expected one of {(None, *PARTS)}')
         self.part, self.val_share = part, val_share
+        self.resize_masks = resize_masks
         super().__init__(data_root=str(data_root), **kwargs)
 
     def __getitem__(self, index: int) -> dict:
@@ -80,7 +90,13 @@ class DIS5KDataset(BaseSegDataset):
             folder = Path(self.data_root) / subset
             name = folder.resolve().name if subset in ('', '.') else subset
             pairing = pair_images_and_masks(folder)
-            subset_problems = pairing.problems | check_headers(pairing.pairs)
+            header_problems, to_resize = check_headers(pairing.pairs, self.resize_masks)
+            remarks = dict(pairing.passed_over)
+            if to_resize:
+                remarks['mask(s) resized'] = [*to_resize.values()]
+            for line in summarise_problems(remarks, _LISTED_FILES):
+                print_log(f"'{folder}': {line}", logger='current', level=logging.WARNING)
+            subset_problems = pairing.problems | header_problems
             # other loaders take other masks
             for loader in self.pipeline.transforms:
                 if isinstance(loader, LoadDISAnnotations):
@@ -98,6 +114,7 @@ class DIS5KDataset(BaseSegDataset):
                         'seg_map_path': str(pair.mask),
                         'stem': pair.stem,
                         'subset': name,
+                        'resize_mask': pair.stem in to_resize,
                         'label_map': self.label_map,
                         'reduce_zero_label': self.reduce_zero_label,
                         'seg_fields': [],
@@ -109,6 +126,7 @@ class DIS5KDataset(BaseSegDataset):
                 + '\n  '.join(problems)
                 + '\nAn image and its mask share the file name up to the suffix, and the size; '
                 'rename, replace or move away the files above '
-                '(tools/analysis_tools/check_dataset.py lists them all)'
+                '(tools/analysis_tools/check_dataset.py lists them all), or set resize_masks=True '
+                'of the data set for masks of another size'
             )
         return items

@@ -10,17 +10,20 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..images.panels import contact_sheet, evenly_spaced
-from ..images.reading import read_image, read_rgb
+from ..images.reading import has_more_frames, read_image, read_rgb
 from ..images.values import is_zero_and_one, to_alpha
+from ..utils.files import printable
 from ..utils.parallel import process_pool
 from .pairing import (
     IMAGE_DIRS,
     MASK_DIRS,
+    OTHER_SIZE,
     ImageMaskPair,
     list_subfolders,
     pair_images_and_masks,
     short_name,
     size_mismatch,
+    subfolders_of,
     summarise_problems,
 )
 
@@ -53,15 +56,22 @@ def find_subsets(root: Path) -> dict[str, Path]:
         FileNotFoundError: If there is none.
     """
     dirs = (*IMAGE_DIRS, *MASK_DIRS)
-    candidates = [root, *sorted(root.iterdir())] if root.is_dir() else []
-    sets = [path for path in candidates if any((path / name).is_dir() for name in dirs)]
+    sets = [
+        path
+        for path in (root, *subfolders_of(root))
+        if any(inner.name.lower() in dirs for inner in subfolders_of(path))
+    ]
     if not sets:
         raise FileNotFoundError(
-            f"no set in '{root}'{list_subfolders(root)}: expected the folders im (or image, "
-            'images) and gt (or mask, masks) in it, or folders that have these'
+            f"no set in '{root}'{list_subfolders(root)}: expected the folders im "
+            f'(or {", ".join(IMAGE_DIRS[1:])}) and gt (or {", ".join(MASK_DIRS[1:])}) in it, or '
+            'folders that have these'
         )
-    sets = [root] if sets[0] == root else sets
-    return {path.resolve().name: path for path in sets}
+    names = {path.name: path for path in sets if path != root}
+    if sets[0] == root:
+        name = root.resolve().name
+        names = {'.' if name in names else name: root, **names}
+    return {printable(name): path for name, path in names.items()}
 
 
 def inspect_subset(folder: Path, name: str, workers: int) -> tuple[dict, list[ImageMaskPair]]:
@@ -77,7 +87,7 @@ def inspect_subset(folder: Path, name: str, workers: int) -> tuple[dict, list[Im
     except FileNotFoundError as error:
         return dict(pairs=0, problems={'missing folder(s)': [str(error)]}), []
     inspections = _inspect_pairs(pairing.pairs, name, workers)
-    problems = dict(pairing.problems)
+    problems = pairing.problems | pairing.passed_over
     for inspection in inspections:
         for kind, text in inspection.problems:
             if 'the file is empty' not in text:  # found by the pairing
@@ -122,12 +132,19 @@ def inspect_pair(pair: ImageMaskPair) -> Inspection:
     except ValueError as error:
         result.problems.append(('unusable mask(s)', _with_reason(pair.mask, error)))
         return result
+    for path in (pair.image, pair.mask) if result.size else (pair.mask,):
+        if has_more_frames(path):
+            kind = 'file(s) of several frames or pages, the first of which is read'
+            result.problems.append((kind, short_name(path)))
     name = short_name(pair.mask)
     result.mask_levels = _level_shares(cv2.convertScaleAbs(alpha, alpha=255))
     if result.size and mask.size != result.size:
         text = size_mismatch(pair, result.size, mask.size)
-        result.problems.append(('mask(s) of another size than their image', text))
+        result.problems.append((OTHER_SIZE, text))
     is_foreground = alpha > 0.5
+    if 0 < (largest := alpha.max()) <= 0.5:
+        text = f'{name} (largest level {round(255 * float(largest))} of 255)'
+        result.problems.append(('faint mask(s)', text))
     if not is_foreground.any():
         result.problems.append(('mask(s) without foreground', name))
     elif is_foreground.all():

@@ -126,7 +126,7 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str] | None:
     for name in sorted(files):
         with open(name, 'rb') as file:
             size = os.fstat(file.fileno()).st_size
-            total.update(f'{os.path.relpath(name, root)}\0{size}\0'.encode())
+            total.update(os.fsencode(f'{os.path.relpath(name, root)}\0{size}\0'))
             total.update(file.read(SAMPLED_BYTES))
             file.seek(max(0, size - SAMPLED_BYTES))
             total.update(file.read())

@@ -17,7 +17,13 @@ from .metrics import (
     measure_image,
     summarise,
 )
-from .protocol import TRUTH_THRESHOLD, apply_protocol, protocol_text, resolve_protocol
+from .protocol import (
+    TRUTH_THRESHOLD,
+    apply_protocol,
+    describe_empty,
+    protocol_text,
+    resolve_protocol,
+)
 
 
 @METRICS.register_module()
@@ -51,7 +57,10 @@ class DISMetric(BaseMetric):
         self.measures = check_measures(measures)
 
     def process(self, data_batch: dict | None, data_samples: Sequence[dict]) -> None:
-        """Scores each sample; keeps (subset, {metric: score or curve [256]}) per image."""
+        """Scores each sample; keeps (subset, {metric: score or curve [256]}, is empty) per image.
+
+        An image is empty if its ground truth has no foreground.
+        """
         for sample in data_samples:
             path = sample.get('img_path', '(no img_path)')
             prediction = foreground_probability(sample).cpu().numpy()
@@ -65,23 +74,28 @@ class DISMetric(BaseMetric):
                 )
             prediction = apply_protocol(prediction, **self.protocol)
             values = measure_image(prediction, gt, self.measures)
-            self.results.append((sample.get('subset', ''), values))
+            self.results.append((sample.get('subset', ''), values, not gt.any()))
 
-    def compute_metrics(self, results: list[tuple[str, dict]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[str, dict, bool]]) -> dict[str, float]:
         """Returns overall scores, and scores per subset if there are several; logs a table."""
-        subsets = sorted({subset for subset, _ in results})
-        table = PrettyTable(['subset', 'images', *self.measures])
+        subsets = sorted({subset for subset, *_ in results})
+        table = PrettyTable(['subset', 'images', 'empty', *self.measures])
         all_scores = {}
         for subset in [*subsets, None] if len(subsets) > 1 else [None]:
-            rows = [values for other, values in results if subset in (None, other)]
+            rows = [values for other, values, _ in results if subset in (None, other)]
+            empty = sum(is_empty for other, _, is_empty in results if subset in (None, other))
             scores = summarise(rows, self.measures)
             prefix = '' if subset is None else f'{subset}/'
             all_scores.update({prefix + name: score for name, score in scores.items()})
             label = subset
             if subset is None:
                 label = 'all' if len(subsets) > 1 else subsets[0] or 'all'
-            table.add_row([label, len(rows), *(f'{score:.4f}' for score in scores.values())])
-        print_log(f'\n{protocol_text(self._settings())}\n{table.get_string()}', logger='current')
+            row = [label, len(rows), empty, *(f'{score:.4f}' for score in scores.values())]
+            table.add_row(row)
+        text = f'\n{protocol_text(self._settings())}\n{table.get_string()}'
+        if empty:  # of all images
+            text += f'\n{describe_empty(empty)}'
+        print_log(text, logger='current')
         return all_scores
 
     def protocol_record(self) -> dict:

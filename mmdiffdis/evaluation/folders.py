@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..datasets.pairing import image_files, list_subfolders
+from ..datasets.pairing import image_files, list_subfolders, match_stems
 from ..images.reading import read_image, read_size
 from ..images.values import to_alpha
 from ..utils.files import atomic_write
@@ -92,7 +92,7 @@ def files_by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def pair_masks(predictions: Path, gt: Path) -> tuple[list[MaskPair], dict[str, list[str]]]:
-    """Pairs two folders by stem; reads file names and image headers only.
+    """Pairs two folders by stem, see `match_stems`; reads file names and image headers only.
 
     Returns:
         A pair for each ground truth, and the problems found: 'duplicate', 'missing', 'extra' or
@@ -106,11 +106,13 @@ def pair_masks(predictions: Path, gt: Path) -> tuple[list[MaskPair], dict[str, l
     for option, folder, files in (('--gt', gt, gt_files), ('--pred', predictions, masks)):
         if not files:
             raise ValueError(f'no image file in {option} {folder}{list_subfolders(folder)}')
-    pairs = [MaskPair(stem, masks.get(stem), path) for stem, path in gt_files.items()]
+    stems = match_stems(gt_files, masks)
+    pairs = [MaskPair(stem, masks.get(stems.get(stem)), path) for stem, path in gt_files.items()]
+    paired = {*stems.values()}
     problems = {
         'duplicate': duplicate_gt + duplicate_masks,
         'missing': [pair.stem for pair in pairs if pair.prediction is None],
-        'extra': [str(path) for stem, path in masks.items() if stem not in gt_files],
+        'extra': [str(path) for stem, path in masks.items() if stem not in paired],
         'size': [],
     }
     for pair in pairs:
@@ -346,11 +348,17 @@ def score_folder(
     return unreadable
 
 
-def score_set(store: Store) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Returns the scores of all images of a store, and mean curves 'precision', 'recall', 'F'."""
-    scores, curves = Scores(), Scores()
+def score_set(store: Store) -> tuple[dict[str, float], dict[str, np.ndarray], int]:
+    """Returns the scores of all images of a store, mean curves, and how many images are empty.
+
+    Returns:
+        Name -> score; 'precision', 'recall' and 'F' -> float64 [256]; the number of images whose
+        ground truth has no foreground.
+    """
+    scores, curves, empty = Scores(), Scores(), 0
     for stem, levels in store.histograms():
         counts = threshold_counts(levels)
+        empty += not levels[0].any()
         image = Image(counts=counts)
         scores.add(
             {
@@ -361,4 +369,4 @@ def score_set(store: Store) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         curves.add(
             {'precision': precision(counts), 'recall': recall(counts), 'F': f_measure(counts)}
         )
-    return scores.compute(), curves.means()
+    return scores.compute(), curves.means(), empty

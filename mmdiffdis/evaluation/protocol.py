@@ -65,6 +65,11 @@ def protocol_text(record: Mapping) -> str:
     return f"protocol '{record['protocol']}' ({settings})"
 
 
+def describe_empty(count: int) -> str:
+    """Returns what to know of scores of `count` images whose ground truth has no foreground."""
+    return f'{count} ground truth(s) without foreground, for which maxF and wF are 0'
+
+
 def apply_protocol(
     probability: np.ndarray, quantise: bool, min_max: bool, binarise: float | None
 ) -> np.ndarray:

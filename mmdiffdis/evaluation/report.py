@@ -23,7 +23,7 @@ from .folders import (
     score_set,
 )
 from .metrics import MEASURES
-from .protocol import protocol_text
+from .protocol import describe_empty, protocol_text
 
 _LISTED = 20  # problems of a kind that are printed
 _PROBLEMS = {
@@ -59,7 +59,8 @@ def write_tables(results: Mapping[str, Mapping], settings: Settings, folder: Pat
     """Writes table.md, table.csv and table.tex, best scores in bold; returns the Markdown.
 
     Args:
-        results: Model -> 'metrics' (name -> score) and 'images' (number of images).
+        results: Model -> 'metrics' (name -> score), 'images' (number of images), and 'empty' (how
+            many of them have a ground truth without foreground).
         settings: Settings of the scores.
         folder: Where the files go.
     """
@@ -67,6 +68,8 @@ def write_tables(results: Mapping[str, Mapping], settings: Settings, folder: Pat
     title = protocol_text(settings.record())
     if settings.missing:
         title += f'; missing masks: {settings.missing}'
+    if empty := max(result['empty'] for result in results.values()):
+        title += f'; {describe_empty(empty)}'
 
     def cells(bold: str, escape=str) -> list[tuple[str, ...]]:
         columns = [
@@ -187,10 +190,11 @@ def write_report(
     for model, store in stores.items():
         if not store.values:
             raise ValueError(f'no image of {model} could be scored')
-        scores, curves[model] = score_set(store)
+        scores, curves[model], empty = score_set(store)
         results[model] = {
             'metrics': scores,
             'images': len(store.values),
+            'empty': empty,
             'pred': str(folders[model]),
             'problems': problems[model],
         }

@@ -113,9 +113,29 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return _compute_by_strips(tint, np.empty_like(image), image, mask)
 
 
-def cutout(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Returns the foreground's colours with the mask as alpha channel, uint8 [H, W, 4] RGBA."""
-    return np.dstack([foreground_colour(image, to_unit(mask)), to_grey(mask)])
+def cutout(image: np.ndarray, mask: np.ndarray, opacity: np.ndarray | None = None) -> np.ndarray:
+    """Returns the foreground's colours with the mask as alpha channel, uint8 [H, W, 4] RGBA.
+
+    Transparent pixels are black, so that nothing of the background is left in them.
+
+    Args:
+        image: uint8 [H, W, 3].
+        mask: The mask.
+        opacity: uint8 [H, W], of an image that lies over white, or None if it is opaque. It
+            multiplies the mask, and the white is removed from the colours.
+    """
+    if opacity is None:
+        alpha = to_grey(mask)
+        colours = foreground_colour(image, to_unit(mask))
+    else:
+        share = to_unit(opacity)
+        alpha = to_grey(to_unit(mask) * share)
+        colours = foreground_colour(image, to_unit(alpha))
+        mixed = (opacity > 0) & (opacity < 255)
+        white = 255 * (1 - share[mixed, None])
+        colours[mixed] = np.rint(((image[mixed] - white) / share[mixed, None]).clip(0, 255))
+    colours[alpha == 0] = 0
+    return np.dstack([colours, alpha])
 
 
 def to_grey(mask: np.ndarray) -> np.ndarray:
@@ -157,6 +177,8 @@ def _resize(part: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _add_caption(tile: np.ndarray, caption: str) -> np.ndarray:
+    # OpenCV crashes on the bytes of a file name that are no Unicode
+    caption = caption.encode('utf-8', 'backslashreplace').decode()
     bar = np.full((_CAPTION_HEIGHT, tile.shape[1], 3), _PAPER, np.uint8)
     position = (4, _CAPTION_HEIGHT - 8)
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.55

@@ -30,20 +30,29 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert('RGB'))
 
 
+def opacity(image: Image.Image) -> np.ndarray | None:
+    """Returns the opacity of each pixel, uint8 [H, W], or None if all are opaque."""
+    if not image.has_transparency_data or image.mode.startswith(('I', 'F')):
+        return None
+    alpha = np.array(image.convert('RGBA'))[..., 3]
+    return alpha if alpha.min() < 255 else None
+
+
 def to_alpha(
     image: Image.Image, full_scale: int | None = None, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
     """Converts a mask of any mode to [H, W], float32 in [0, 1] or uint8 in [0, 255].
 
-    An alpha channel that varies is the mask. Otherwise, a palette of two colours, the first of them
-    black, is an index map. Everything else must be grey.
+    An alpha channel is the mask, unless it is opaque throughout. Otherwise, a palette of two
+    colours, the first of them black, is an index map. Everything else must be grey; a grey level
+    that is marked as transparent stays one.
 
     Args:
         image: The mask.
         full_scale: Value that means full foreground. If None, it is
 
             * 1, if the file is lossless and has no values but 0 and 1 (boolean and 0/1 masks);
-            * 255 for 8-bit files, and for 16-bit files without any larger value;
+            * 255 for alpha channels, 8-bit files, and 16-bit files without any larger value;
             * 65535 for other 16-bit files.
         dtype: Type of the result.
 
@@ -51,14 +60,12 @@ def to_alpha(
         ValueError: If the mask is coloured, or if it is lossless with a largest value of 2 to 15,
             which may be class indices.
     """
-    grey, white = _grey_levels(image)
+    grey, white, may_be_classes = _grey_levels(image)
     if full_scale is None:
-        # lossy compression may sprinkle an all-black mask with 1s
-        lossless = image.format not in _LOSSY_FORMATS
         largest = grey.max()
-        if lossless and largest == 1:
+        if may_be_classes and largest == 1:
             full_scale = 1
-        elif lossless and 1 < largest <= _LARGEST_CLASS_INDEX and white >= 255:
+        elif may_be_classes and 1 < largest <= _LARGEST_CLASS_INDEX:
             raise ValueError(
                 f'its largest value is {largest:g}, which looks like class indices; save it as 0 '
                 'and 255, or set `full_scale` of LoadDISAnnotations to the value that means '
@@ -75,8 +82,8 @@ def to_alpha(
 
 def is_zero_and_one(image: Image.Image) -> bool:
     """Returns whether 1 means foreground in a mask although its format has grey levels."""
-    grey, white = _grey_levels(image)
-    return white >= 255 and image.format not in _LOSSY_FORMATS and grey.max() == 1
+    grey, _, may_be_classes = _grey_levels(image)
+    return may_be_classes and grey.max() == 1
 
 
 def _to_dtype(alpha: np.ndarray, dtype: DTypeLike) -> np.ndarray:
@@ -84,27 +91,27 @@ def _to_dtype(alpha: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     return (np.rint(alpha * 255) if dtype == np.uint8 else alpha).astype(dtype)
 
 
-def _grey_levels(image: Image.Image) -> tuple[np.ndarray, int]:
-    """Returns the grey levels [H, W] and the level of white in the file's format."""
+def _grey_levels(image: Image.Image) -> tuple[np.ndarray, int, bool]:
+    """Returns the levels [H, W], the level of white, and whether they may be class indices."""
+    # lossy compression may sprinkle an all-black mask with 1s
+    lossless = image.format not in _LOSSY_FORMATS
     if image.mode == '1':
-        return np.array(image, np.uint8), 1
+        return np.array(image, np.uint8), 1, False
     if image.mode == 'F':
-        return _deep_grey(image), 1
+        return _deep_grey(image), 1, False
     if image.mode.startswith('I'):
-        return np.rint(_deep_grey(image) * 65535), 65535
-    if image.has_transparency_data:
-        alpha = np.array(image.convert('RGBA'))[..., 3]
-        if alpha.min() != alpha.max():
-            return alpha, 255
+        return np.rint(_deep_grey(image) * 65535), 65535, lossless
+    if (alpha := _alpha_channel(image)) is not None:
+        return alpha, 255, False
     if image.mode == 'P':
         index = np.array(image)
         colours = np.array(image.convert('RGB'))
         used = np.unique(index)
         is_index_map = len(used) <= 2 and used[0] == 0 and not colours[index == 0].any()
         if is_index_map and np.ptp(colours, axis=2).max() > _GREY_TOLERANCE:
-            return np.uint8(index > 0), 1
+            return np.uint8(index > 0), 1, False
     if image.mode == 'L':
-        return np.array(image), 255
+        return np.array(image), 255, lossless
     colours = np.array(image.convert('RGB'))
     difference = int(np.ptp(colours, axis=2).max())
     if difference > _GREY_TOLERANCE:
@@ -112,7 +119,24 @@ def _grey_levels(image: Image.Image) -> tuple[np.ndarray, int]:
             f'it is coloured (channels differ by up to {difference} of 255), so its grey level '
             'does not tell foreground from background; save it as a grey image, black to white'
         )
-    return np.array(Image.fromarray(colours).convert('L')), 255
+    return np.array(Image.fromarray(colours).convert('L')), 255, lossless
+
+
+def _alpha_channel(image: Image.Image) -> np.ndarray | None:
+    """Returns the alpha channel of a mask, uint8 [H, W], or None without one or if it is opaque.
+
+    Files without an alpha channel may mark a single colour as transparent. In a palette of colours
+    that is the ground around a cut-out; in a grey mask it would replace the soft levels.
+    """
+    if image.mode in ('L', 'RGB'):
+        return None
+    alpha = opacity(image)
+    if alpha is not None and isinstance(image.info.get('transparency'), int):
+        colours = np.array(image.convert('RGB'))
+        is_grey = np.ptp(colours, axis=2).max() <= _GREY_TOLERANCE
+        if is_grey and not colours[alpha == 0].any():
+            return None
+    return alpha
 
 
 def _deep_grey(image: Image.Image) -> np.ndarray:

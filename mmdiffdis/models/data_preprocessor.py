@@ -10,11 +10,20 @@ from torch import Tensor
 
 from ..structures import SOFT_FIELDS
 
+# Ground truth whose values vary less is all background or all foreground, with the noise of a lossy
+# file, which stretching would make a mask.
+_SMALLEST_RANGE = 0.5
+
 
 def stretch(x: Tensor) -> Tensor:
     """Returns `x` stretched to [0, 1] by its minimum and maximum; a constant is clipped."""
     low, high = x.min(), x.max()
     return torch.where(high > low, (x - low) / (high - low), x.clamp(0, 1))
+
+
+def _stretch_gt(gt_map: Tensor) -> Tensor:
+    varies = gt_map.max() - gt_map.min() >= _SMALLEST_RANGE
+    return torch.where(varies, stretch(gt_map), gt_map)
 
 
 class PairwiseCutMix:
@@ -66,7 +75,8 @@ class DISDataPreProcessor(BaseDataPreprocessor):
 
     Args:
         min_max: Stretch each training image and mask by its minimum and maximum, as the released
-            training does; test images are always `x / 127.5 - 1`.
+            training does, except masks whose values differ by less than 0.5; test images are always
+            `x / 127.5 - 1`.
         cutmix: Arguments of `PairwiseCutMix`, applied in training; None: no CutMix.
         bgr_to_rgb: Reverse the channels.
         non_blocking: Copy to the device asynchronously.
@@ -138,7 +148,7 @@ class DISDataPreProcessor(BaseDataPreprocessor):
         names = [name for name in SOFT_FIELDS if name in samples[0]]
         gt = [torch.stack([sample.get(name).data for sample in samples]) for name in names]
         if self.min_max:
-            gt = [torch.stack([stretch(gt_map) for gt_map in maps]) for maps in gt]
+            gt = [torch.stack([_stretch_gt(gt_map) for gt_map in maps]) for maps in gt]
         if self.cutmix is not None:
             inputs, *gt = self.cutmix([inputs, *gt])
         for name, maps in zip(names, gt, strict=True):

@@ -6,6 +6,9 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
+
+UNFINISHED = '.unfinished-'  # how names of temporary files begin
 
 
 @contextmanager
@@ -13,9 +16,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path that replaces `path` when the block succeeds.
 
     If the block fails, `path` is left as it was. The temporary file is hidden, lies in the same
-    folder and has the same suffix, from which many writers take the format.
+    folder and has the same suffix, from which many writers take the format. No other process has
+    one of the same name, in another container neither.
     """
-    temporary = path.with_name(f'.{os.getpid()}.{path.name}')
+    temporary = path.with_name(f'{UNFINISHED}{uuid4().hex}{path.suffix}')
     try:
         yield temporary
         os.replace(temporary, path)
@@ -57,4 +61,16 @@ def stem_of(path: str | Path) -> str:
     macOS decomposes file names, other systems do not. The stem selects the inference noise and
     pairs images with masks, so that the same name must give the same stem everywhere.
     """
-    return unicodedata.normalize('NFC', Path(path).stem)
+    return unicodedata.normalize('NFC', printable(Path(path).stem))
+
+
+def printable(name: str) -> str:
+    """Returns a file name as text; bytes that are not UTF-8, as in some archives, as in `b'\\xe9'`.
+
+    Python holds such bytes as surrogates, which can be neither encoded nor printed.
+
+    Example:
+        >>> print(printable(os.fsdecode(b'caf\\xe9.jpg')))
+        caf\\xe9.jpg
+    """
+    return os.fsencode(name).decode('utf-8', 'backslashreplace')

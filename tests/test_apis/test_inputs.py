@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmdiffdis.apis import find_pictures, name_results
+from mmdiffdis.apis import find_pictures, inputs, name_results
 
 
 @pytest.fixture
@@ -72,3 +72,15 @@ def test_images_of_equal_names_are_refused(tmp_path):
     images = [tmp_path / 'x' / 'im' / 'a.jpg', tmp_path / 'y' / 'im' / 'a.jpg']
     with pytest.raises(ValueError, match=r'same names as others.*in separate runs'):
         name_results(images, tmp_path / 'out')
+
+
+def test_sub_folders_are_passed_over_with_a_warning(photos, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(inputs, 'print_log', lambda text, **_: warnings.append(text))
+    (photos / '.cache').mkdir()
+    assert len(find_pictures([str(photos)])) == 2 and not warnings
+    (photos / 'day 2').mkdir()
+    assert len(find_pictures([str(photos)])) == 2
+    assert warnings == [
+        f"1 sub-folder(s) of '{photos}' passed over; '{photos}/**/*' takes their files as well"
+    ]

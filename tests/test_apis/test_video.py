@@ -1,7 +1,9 @@
 """Reading and writing of videos."""
 
+import os
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -62,3 +64,39 @@ def test_full_disk_is_reported(tmp_path):
             writer.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize('fps', [23.976, 29.97, 66.667, 105.611, 211.222, 1000, 90000, 0.5])
+def test_every_frame_rate_can_be_written(tmp_path, fps):
+    writer = VideoWriter(tmp_path / 'clip.mp4', fps)
+    for seed in range(3):
+        writer.write(np.full((120, 160), 60 * seed, np.uint8))
+    writer.close()
+    reader = VideoReader(tmp_path / 'clip.mp4')
+    assert reader.fps == pytest.approx(min(fps, 65535), rel=1e-4) and len(list(reader)) == 3
+
+
+@pytest.mark.parametrize('fps', [0.0, -1.0, float('nan'), float('inf')])
+def test_frame_rate_that_is_none_becomes_the_usual_one(monkeypatch, fps):
+    capture = SimpleNamespace(isOpened=lambda: True, get=lambda what: fps)
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda name: capture)
+    assert VideoReader('clip.avi').fps == 25
+
+
+@pytest.mark.parametrize(
+    'suffix', ['3gp', 'MPG', 'avi', 'flv', 'm2ts', 'mkv', 'mov', 'mts', 'ogv', 'ts', 'webm', 'wmv']
+)
+def test_suffixes_of_videos(suffix):
+    assert video.is_video(Path(f'a.b.{suffix}')) and not video.is_video(Path(f'{suffix}.png'))
+
+
+def test_names_that_are_not_utf_8(tmp_path, draw_pair):
+    """OpenCV would end the process."""
+    folder = tmp_path / os.fsdecode(b'd\xe9fil\xe9')
+    folder.mkdir()
+    path = folder / os.fsdecode(b'caf\xe9.mp4')
+    writer = VideoWriter(path, fps=8)
+    for seed in range(3):
+        writer.write(draw_pair(seed)[0])
+    writer.close()
+    assert [*folder.iterdir()] == [path] and len(list(VideoReader(path))) == 3

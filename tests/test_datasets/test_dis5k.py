@@ -1,5 +1,6 @@
 """Pairing of images and masks."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from mmengine.dataset import ConcatDataset
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from mmdiffdis.datasets import DIS5KDataset, pairing
+from mmdiffdis.datasets import DIS5KDataset, dis5k, pairing
+from mmdiffdis.engine.run_record_hook import fingerprint
 
 CONFIG = Path(__file__).parents[2] / 'configs/_base_/datasets/dis5k_1024x1024.py'
 STEMS = ('1#Accessories#1#Bag#38_4ae60c73b6_o', 'a b  c', 'v1.2.final', 'ünï-日本')
@@ -57,7 +59,9 @@ def test_root_itself_may_hold_the_folders(tmp_path, write_set, subset, monkeypat
 
 
 @pytest.mark.parametrize(
-    ('name', 'alias'), [('gt', 'mask'), ('gt', 'masks'), ('im', 'image'), ('im', 'images')]
+    ('name', 'alias'),
+    [('gt', 'mask'), ('gt', 'masks'), ('gt', 'GT'), ('gt', 'labels')]
+    + [('im', 'image'), ('im', 'images'), ('im', 'Imgs')],
 )
 def test_other_names_of_the_folders(tmp_path, write_set, name, alias):
     root = write_set(tmp_path)
@@ -147,11 +151,11 @@ def test_masks_are_read_at_start_as_in_the_pipeline(tmp_path, write_set):
 
 def test_message_names_the_likely_reason(tmp_path, write_set):
     folder = write_set(tmp_path) / 'DIS-VD'
-    (folder / 'im' / 'a.jpg').rename(folder / 'im' / 'a.heic')
+    (folder / 'im' / 'a.jpg').rename(folder / 'im' / 'a.jxl')
     Image.open(folder / 'im' / 'b.jpg').save(folder / 'im' / 'b.jpg', exif=exif(6))
     with pytest.raises(ValueError) as caught:
         DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
-    assert "'gt/a.png' (of 'im/a.heic', the format is not read)" in str(caught.value)
+    assert "'gt/a.png' (of 'im/a.jxl', the format is not read)" in str(caught.value)
     assert '56x40, its image 40x56; one is turned: compare their EXIF' in str(caught.value)
 
 
@@ -293,8 +297,8 @@ def test_empty_folder_says_so(tmp_path):
 
 def test_missing_mask_folder(tmp_path, write_set):
     root = write_set(tmp_path)
-    (root / 'DIS-VD' / 'gt').rename(root / 'DIS-VD' / 'labels')
-    with pytest.raises(FileNotFoundError, match=r"gt\|mask\|masks.*folders \['im', 'labels'\]"):
+    (root / 'DIS-VD' / 'gt').rename(root / 'DIS-VD' / 'truths')
+    with pytest.raises(FileNotFoundError, match=r"gt\|gts\|mask\|.*folders \['im', 'truths'\]"):
         DIS5KDataset(data_root=root, subset='DIS-VD')
 
 
@@ -306,3 +310,75 @@ def test_missing_root_is_named():
 def test_empty_list_of_subsets(tmp_path):
     with pytest.raises(ValueError, match=r'subset=\[\]: expected at least one name'):
         DIS5KDataset(data_root=tmp_path, subset=[])
+
+
+@pytest.fixture
+def warnings(monkeypatch) -> list[str]:
+    """What the data set warns of."""
+    texts = []
+    monkeypatch.setattr(dis5k, 'print_log', lambda text, **_: texts.append(text))
+    return texts
+
+
+@pytest.mark.parametrize('name', ['{}_mask.png', '{}_rgba.png', '{}.jpg.png', '{}-GT.png'])
+def test_masks_named_as_other_tools_do(tmp_path, write_set, name):
+    gt = write_set(tmp_path) / 'DIS-VD' / 'gt'
+    for stem in 'abc':
+        (gt / f'{stem}.png').rename(gt / name.format(stem))
+    dataset = DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
+    assert names(dataset) == ['a', 'b', 'c']
+    assert dataset.get_data_info(1)['seg_map_path'] == str(gt / name.format('b'))
+
+
+def test_mask_of_the_same_stem_comes_first(tmp_path, write_set):
+    gt = write_set(tmp_path) / 'DIS-VD' / 'gt'
+    write_grey(gt / 'a_mask.png', (56, 40))
+    with pytest.raises(ValueError, match=r"1 mask\(s\) without an image: 'gt/a_mask\.png'"):
+        DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
+    (gt / 'a.png').unlink()
+    write_grey(gt / 'a_rgba.png', (56, 40))  # which of the two?
+    with pytest.raises(
+        ValueError, match=r"2 mask\(s\) without an image: 'gt/a_mask\.png', 'gt/a_r"
+    ):
+        DIS5KDataset(data_root=tmp_path, subset='DIS-VD')
+
+
+def test_what_is_passed_over_is_said(tmp_path, write_set, warnings):
+    folder = write_set(tmp_path) / 'DIS-VD'
+    assert DIS5KDataset(data_root=tmp_path, subset='DIS-VD') and not warnings
+    (folder / 'im' / 'more').mkdir()
+    (folder / 'masks').mkdir()
+    (folder / 'im' / 'raw.CR2').write_bytes(b'raw')
+    (folder / 'im' / '.thumbnails').mkdir()
+    assert len(DIS5KDataset(data_root=tmp_path, subset='DIS-VD')) == 3
+    assert [text.removeprefix(f"'{folder}': ") for text in warnings] == [
+        "2 sub-folder(s) passed over: 'DIS-VD/masks', 'im/more'",
+        "1 image(s) passed over: 'im/raw.CR2', the format is not read",
+    ]
+
+
+def test_masks_of_another_size_are_resized_and_listed_if_asked_for(tmp_path, write_set, warnings):
+    gt = write_set(tmp_path) / 'DIS-VD' / 'gt'
+    write_grey(gt / 'b.png', (57, 41))
+    arguments = {'data_root': tmp_path, 'subset': 'DIS-VD'}
+    arguments['pipeline'] = [{'type': 'LoadDISImage'}, {'type': 'LoadDISAnnotations'}]
+    with pytest.raises(ValueError, match='or set resize_masks=True of the data set'):
+        DIS5KDataset(**arguments)
+    dataset = DIS5KDataset(**arguments, resize_masks=True)
+    assert [item['gt_alpha'].shape for item in dataset] == [(40, 56)] * 3
+    assert len(warnings) == 1
+    assert warnings[0].endswith("1 mask(s) resized: 'gt/b.png' (57x41, its image 56x40)")
+    write_grey(gt / 'b.png', (40, 56))
+    with pytest.raises(ValueError, match='one is turned'):
+        DIS5KDataset(**arguments, resize_masks=True)
+
+
+def test_names_that_are_not_utf_8(tmp_path, write_set):
+    stem = os.fsdecode(b'caf\xe9')
+    write_set(tmp_path, stems=(f'{stem}1', f'{stem}2', 'b', 'c'))
+    arguments = {'data_root': tmp_path, 'subset': 'DIS-VD'}
+    assert names(DIS5KDataset(**arguments)) == ['b', 'c', r'caf\xe91', r'caf\xe92']
+    parts = [names(DIS5KDataset(**arguments, part=part)) for part in ('train', 'val')]
+    assert sorted(parts[0] + parts[1]) == names(DIS5KDataset(**arguments))
+    dataset = DIS5KDataset(**arguments)
+    assert fingerprint(dataset)['files'] == 8

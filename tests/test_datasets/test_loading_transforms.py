@@ -169,3 +169,26 @@ def test_edge_needs_the_mask():
         ValueError, match="no 'gt_alpha' for GenerateDISEdge; put LoadDISAnnotations before"
     ):
         GenerateDISEdge()({'seg_fields': []})
+
+
+def test_transparent_cutout_is_an_empty_mask(tmp_path):
+    cutout = Image.new('RGBA', (6, 4), (200, 40, 10, 0))
+    assert not load_mask(cutout, tmp_path)['gt_alpha'].any()
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'float32'])
+def test_mask_of_another_size_is_resized_if_asked_for(tmp_path, dtype):
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:, 30:] = 255
+    results = {
+        'img_path': 'image.jpg',
+        'seg_map_path': save(mask, tmp_path / 'mask.png'),
+        'ori_shape': (20, 30),
+        'resize_mask': True,
+    }
+    alpha = LoadDISAnnotations(dtype=dtype)(results)['gt_alpha']
+    assert alpha.dtype == dtype
+    expected = np.array([0] * 14 + [1 / 8, 7 / 8] + [1] * 14)  # a triangle as filter
+    if dtype == 'uint8':
+        expected = np.rint(255 * expected)
+    np.testing.assert_array_equal(alpha, np.tile(expected, (20, 1)))

@@ -11,7 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import METRICS
 from mmseg.structures import SegDataSample
 
-from mmdiffdis.evaluation import MEASURES, DISMetric, apply_protocol
+from mmdiffdis.evaluation import MEASURES, DISMetric, apply_protocol, dis_metric
 
 
 def make_sample(seed: int, subset: str = '', shape: tuple[int, int] = (24, 30)) -> dict:
@@ -196,7 +196,7 @@ def test_only_small_numbers_are_kept(samples):
     metric = DISMetric(measures=list(MEASURES))
     metric.process(None, samples)
     assert len(metric.results) == 3
-    for _, values in metric.results:
+    for _, values, _ in metric.results:
         assert all(np.size(value) <= 256 for value in values.values())
 
 
@@ -258,3 +258,13 @@ def test_hard_label_with_ignored_pixels():
     sample['gt_sem_seg'] = {'data': (sample.pop('gt_alpha')['data'] > 0.5).long() * 255}
     with pytest.raises(ValueError, match=r"'gt_sem_seg' of '0.jpg' holds \[0, 255\]"):
         evaluate([sample])
+
+
+def test_ground_truths_without_foreground_are_counted(samples, monkeypatch):
+    logged = []
+    monkeypatch.setattr(dis_metric, 'print_log', lambda text, **_: logged.append(text))
+    samples[1]['gt_alpha']['data'][:] = 0.4
+    evaluate(samples)
+    assert '1 ground truth(s) without foreground, for which maxF and wF are 0' in logged[0]
+    header, row = (line.split('|') for line in logged[0].splitlines() if line.startswith('|'))
+    assert header[3].strip() == 'empty' and row[3].strip() == '1'

@@ -1,10 +1,14 @@
 """Panels that show images, masks and edges."""
 
+import os
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmdiffdis.images import contact_sheet, cutout, overlay, panel
 from mmdiffdis.images.panels import row, stack_rows, to_grey
+from mmdiffdis.images.values import opacity, to_rgb
 
 
 @pytest.fixture
@@ -93,10 +97,42 @@ def test_overlay_tints_the_foreground_half_way(image, mask):
 
 def test_cutout_has_the_mask_as_alpha(image, mask):
     result = cutout(image, mask * 0.4)
-    np.testing.assert_array_equal(result[..., :3], image)
+    np.testing.assert_array_equal(result[:, :30, :3], image[:, :30])
     np.testing.assert_array_equal(result[0, :, 3], np.repeat([102, 0], 30))
+
+
+@pytest.mark.parametrize('level', [0, 0.49 / 255])
+def test_cutout_keeps_nothing_of_the_image_where_it_is_transparent(level):
+    image = np.random.default_rng(0).integers(0, 256, (30, 60, 3), np.uint8)
+    mask = np.full((30, 60), level, np.float32)
+    mask[:, :30] = 0.8
+    result = cutout(image, mask)
+    assert result[:, :30, :3].any() and not result[:, 30:].any()
+
+
+def test_transparency_of_the_image_stays_in_its_cutout():
+    """A sticker with a soft outline, which the model sees on white."""
+    sticker = np.full((30, 60, 4), (200, 40, 10, 0), np.uint8)
+    sticker[..., 3] = np.linspace(0, 300, 60).round().clip(0, 255)
+    rgba = Image.fromarray(sticker)
+    mask = np.ones((30, 60), np.float32)
+    mask[:10], mask[10:20] = 0, 0.6
+    result = cutout(to_rgb(rgba), mask, opacity(rgba))
+    expected = sticker[..., 3] * mask.astype(np.float64)
+    np.testing.assert_allclose(result[..., 3], expected, atol=0.51)
+    assert not result[:10].any()
+    soft = (sticker[0, :, 3] > 60) & (sticker[0, :, 3] < 255)
+    error = np.abs(result[10:, soft, :3].astype(int) - sticker[10:, soft, :3])
+    assert error.max() <= 4  # rounding of the image on white
+    np.testing.assert_array_equal(result[20:, 59], sticker[20:, 59])
 
 
 def test_grey_levels_are_rounded_and_clipped():
     levels = np.float32([[-0.1, 0.5 / 255 + 1e-4, 0.999, 1.2]])
     np.testing.assert_array_equal(to_grey(levels), [[0, 1, 255, 255]])
+
+
+def test_caption_of_a_name_that_is_not_utf_8(image):
+    """OpenCV would end the process."""
+    shown = row({os.fsdecode(b'caf\xe9'): image}, max_side=120)
+    assert (shown[:26] < 128).any()

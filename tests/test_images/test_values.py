@@ -6,7 +6,7 @@ from image_files import SOFT_MASK, save
 from PIL import Image
 
 from mmdiffdis.images.reading import read_image
-from mmdiffdis.images.values import to_alpha, to_rgb
+from mmdiffdis.images.values import is_zero_and_one, opacity, to_alpha, to_rgb
 
 
 def test_grey_16_bit_is_scaled_not_clipped(tmp_path):
@@ -109,3 +109,50 @@ def test_ones_in_a_jpeg_are_noise_not_foreground(tmp_path):
 def test_empty_and_full_masks(tmp_path, level):
     alpha = to_alpha(read_image(save(Image.new('L', (3, 2), level), tmp_path / 'a.png')))
     np.testing.assert_array_equal(alpha, np.full((2, 3), level / 255, np.float32))
+
+
+def rgba(alpha: int | np.ndarray, colour: tuple[int, int, int] = (200, 40, 10)) -> Image.Image:
+    """A cut-out of 6x4 pixels."""
+    pixels = np.full((4, 6, 4), (*colour, 0), np.uint8)
+    pixels[..., 3] = alpha
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize('colour', [(200, 40, 10), (90, 90, 90)], ids=['coloured', 'grey'])
+@pytest.mark.parametrize('alpha', [0, 1, 3, 128, 254])
+@pytest.mark.parametrize('suffix', ['png', 'webp', 'tif'])
+def test_constant_alpha_channel_is_the_mask(tmp_path, alpha, colour, suffix):
+    path = save(rgba(alpha, colour), tmp_path / f'a.{suffix}', lossless=True)
+    mask = read_image(path)
+    np.testing.assert_allclose(to_alpha(mask), alpha / 255, atol=1e-6)
+    assert not is_zero_and_one(mask)
+
+
+def test_opaque_alpha_channel_is_no_mask(tmp_path):
+    grey = Image.merge('RGBA', [Image.fromarray(SOFT_MASK)] * 3 + [Image.new('L', (6, 4), 255)])
+    np.testing.assert_allclose(
+        to_alpha(read_image(save(grey, tmp_path / 'a.png'))), SOFT_MASK / 255, atol=1e-6
+    )
+    with pytest.raises(ValueError, match='it is coloured'):
+        to_alpha(read_image(save(rgba(255), tmp_path / 'b.png')))
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'P'])
+def test_transparent_colour_of_a_grey_mask_leaves_its_soft_levels(tmp_path, mode):
+    transparency = (0, 0, 0) if mode == 'RGB' else 0
+    image = Image.fromarray(SOFT_MASK).convert(mode)
+    path = save(image, tmp_path / 'a.png', transparency=transparency)
+    assert Image.open(path).has_transparency_data
+    np.testing.assert_allclose(to_alpha(read_image(path)), SOFT_MASK / 255, atol=1e-6)
+
+
+def test_transparent_colour_of_a_palette_is_the_ground_around_a_cutout(tmp_path):
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8), 'L').convert('P')
+    image.putpalette([255, 255, 255, 200, 40, 10, 90, 90, 200])
+    path = save(image, tmp_path / 'a.png', transparency=0)
+    np.testing.assert_array_equal(to_alpha(read_image(path)), [[0, 1, 1]])
+
+
+def test_opacity_is_none_for_opaque_images():
+    assert opacity(rgba(255)) is None and opacity(Image.new('RGB', (6, 4))) is None
+    np.testing.assert_array_equal(opacity(rgba(SOFT_MASK)), SOFT_MASK)

@@ -108,3 +108,12 @@ def test_cutmix_is_for_training_and_can_be_switched_off():
     mixed_truth = mixed['data_samples'][0].gt_alpha.data
     assert mixed_truth.max() == 1  # what came from the partner, whose mask is full
     assert torch.equal(mixed_truth > 0, mixed['inputs'][:1, 0] == 1)
+
+
+@pytest.mark.parametrize('low', [0, 239], ids=['nearly black', 'nearly white'])
+def test_noise_of_a_mask_is_not_stretched_to_a_mask(low):
+    data = batch()
+    gt = (low + torch.randint(0, 17, (1, 64, 64))) / 255
+    data['data_samples'][0].gt_alpha.data = gt.clone()
+    trained = DISDataPreProcessor(min_max=True)(data, training=True)
+    assert torch.equal(trained['data_samples'][0].gt_alpha.data, gt)

@@ -1,6 +1,7 @@
 """tools/analysis_tools/check_dataset.py on good and broken sets."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_every_subset_is_checked_and_a_missing_folder_named(tmp_path, write_set,
     assert tool.main([str(tmp_path), '--workers', '1']) == 1
     printed = capsys.readouterr().out
     assert 'DIS-TE1: 3 pairs' in printed and 'nothing wrong' in printed
-    assert 'DIS-TE2: 0 pairs' in printed and 'gt|mask|masks' in printed
+    assert 'DIS-TE2: 0 pairs' in printed and 'gt|gts|mask|masks' in printed
 
 
 def test_mistakes_end_in_one_line(capsys):
@@ -101,3 +102,58 @@ def test_mistakes_end_in_one_line(capsys):
     with pytest.raises(SystemExit, match='2'):
         tool.main(['nowhere', '--workers', '-1'])
     assert 'error: --workers -1: expected 1 or more' in capsys.readouterr().err
+
+
+def problems_of(folder: Path, out: Path, code: int = 1) -> dict[str, list[str]]:
+    assert tool.main([str(folder), '--out', str(out), '--workers', '1']) == code
+    (report,) = json.loads((out / 'report.json').read_text())['subsets'].values()
+    return report['problems']
+
+
+def test_what_is_passed_over_is_listed(tmp_path, write_set):
+    folder = write_set(tmp_path / 'set') / 'DIS-VD'
+    (folder / 'im' / 'more').mkdir()
+    (folder / 'gt' / 'x.heif').write_bytes(b'x')
+    (folder / 'im' / 'x.jxl').write_bytes(b'x')
+    problems = problems_of(folder, tmp_path / 'out')
+    assert problems['sub-folder(s) passed over'] == ["'im/more'"]
+    assert problems['image(s) passed over'][0] == "'im/x.jxl', the format is not read"
+
+
+def test_faint_masks_are_listed(tmp_path, write_set):
+    folder = write_set(tmp_path / 'set') / 'DIS-VD'
+    noise = np.random.default_rng(0).integers(0, 17, (40, 56), np.uint8)
+    (folder / 'gt' / 'a.png').unlink()
+    Image.fromarray(noise).save(folder / 'gt' / 'a.png')
+    problems = problems_of(folder, tmp_path / 'out')
+    assert problems['faint mask(s)'] == ["'gt/a.png' (largest level 16 of 255)"]
+    assert problems['mask(s) without foreground'] == ["'gt/a.png'"]
+
+
+def test_further_frames_are_listed(tmp_path, write_set):
+    folder = write_set(tmp_path / 'set') / 'DIS-VD'
+    (folder / 'im' / 'a.jpg').unlink()
+    frames = [Image.new('RGB', (56, 40), colour) for colour in ('red', 'green')]
+    frames[0].save(folder / 'im' / 'a.gif', save_all=True, append_images=frames[1:])
+    problems = problems_of(folder, tmp_path / 'out')
+    kind = 'file(s) of several frames or pages, the first of which is read'
+    assert problems == {kind: ["'im/a.gif'"]}
+
+
+def test_sets_beside_the_folders_of_a_set_are_checked(tmp_path, write_set, capsys):
+    root = write_set(tmp_path, 'set') / 'set'
+    write_set(root, 'more')
+    write_set(root, 'set')
+    assert tool.main([str(root), '--workers', '1']) == 0
+    printed = capsys.readouterr().out
+    assert all(f'{name}: 3 pairs' in printed for name in ('.', 'more', 'set'))
+
+
+def test_names_that_are_not_utf_8(tmp_path, write_set, capsys):
+    """OpenCV would end the process at the captions of the contact sheet."""
+    stem = os.fsdecode(b'caf\xe9')
+    root = write_set(tmp_path / 'set', stems=(stem, 'b'))
+    assert problems_of(root, tmp_path / 'out', 0) == {}
+    (root / 'DIS-VD' / 'gt' / f'{stem}.png').unlink()
+    assert problems_of(root, tmp_path / 'out')['image(s) without a mask'] == [r"'im/caf\xe9.jpg'"]
+    assert capsys.readouterr().out.encode()

@@ -283,3 +283,44 @@ def test_mistakes_end_in_one_line(run_tool, tmp_path, arguments, message):
     named = {name: str(tmp_path / name) for name in ('empty', 'outer')}
     with pytest.raises(SystemExit, match=f'error: .*{message}'):
         run_tool(*(text.format(**named) for text in arguments))
+
+
+def test_empty_ground_truths_are_counted(folders, run_tool, capsys):
+    Image.new('L', (56, 40)).save(folders / 'gt' / 'z.png')
+    assert run_tool() == 0
+    assert results(folders)['models']['a']['empty'] == 1
+    assert '1 ground truth(s) without foreground' in capsys.readouterr().out
+
+
+def test_masks_named_as_other_tools_do(folders, run_tool):
+    assert run_tool() == 0
+    before = results(folders)['models']['a']['metrics']
+    endings = '_mask', '_rgba', '.jpg', '-alpha'
+    for path, ending in zip(sorted((folders / 'a').iterdir()), endings, strict=True):
+        path.rename(path.with_name(f'{path.stem}{ending}{path.suffix}'))
+    assert run_tool() == 0
+    assert results(folders)['models']['a']['metrics'] == before
+
+
+def test_transparent_cutouts_are_empty_masks(folders, run_tool):
+    for path in (folders / 'a').iterdir():
+        path.unlink()
+    for stem in STEMS:
+        image = Image.open(folders / 'im' / f'{stem}.jpg')
+        image.putalpha(0)
+        image.save(folders / 'a' / f'{stem}.png')
+    assert run_tool() == 0
+    share = np.mean([np.asarray(Image.open(path)) > 127 for path in (folders / 'gt').iterdir()])
+    assert results(folders)['models']['a']['metrics']['MAE'] == pytest.approx(share)
+
+
+def test_names_that_are_not_utf_8(folders, run_tool, capsys):
+    name = os.fsdecode(b'caf\xe9')
+    for folder, suffix in (('a', 'png'), ('gt', 'png'), ('im', 'jpg')):
+        path = folders / folder / f'z.{suffix}'
+        path.rename(path.with_name(f'{name}.{suffix}'))
+    assert run_tool('--images', str(folders / 'im')) == 0
+    assert r'caf\xe9' in [row[0] for row in rows(folders)]
+    (folders / 'a' / f'{name}.png').unlink()
+    assert run_tool() == 1
+    assert r'caf\xe9' in capsys.readouterr().err

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, load_tool
-from PIL import Image
+from PIL import Image, ImageCms
 
 from mmdiffdis.apis import DISInferencer, inference
 from mmdiffdis.apis.precision import PRECISIONS
@@ -492,3 +493,78 @@ def test_mistaken_model_ends_in_one_line(model, photos, tmp_path):
     assert '\n' not in str(caught.value)
     with pytest.raises(SystemExit, match=r'error: .*nowhere\.pth'):
         run([model[0], 'nowhere.pth'], photos, '--out', tmp_path / 'out')
+
+
+def test_cutout_keeps_profile_resolution_and_transparency(model, photos, tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    image = Image.open(photos / 'b.c.png')
+    image.putalpha(Image.linear_gradient('L').resize(image.size))
+    image.save(photos / 'b.c.png', icc_profile=profile, dpi=(300, 300))
+    for kind in ('mask', 'cutout', 'overlay'):
+        out = tmp_path / kind
+        assert run(model, photos / 'b.c.png', '--out', out, '--type', kind) == 0
+    mask = Image.open(tmp_path / 'mask' / 'b.c.png')
+    assert 'icc_profile' not in mask.info  # it has no colours
+    cutout = Image.open(tmp_path / 'cutout' / 'b.c.png')
+    for result in (cutout, Image.open(tmp_path / 'overlay' / 'b.c.png')):
+        assert result.info['icc_profile'] == profile
+        np.testing.assert_allclose(result.info['dpi'], (300, 300), atol=0.1)
+    alpha = np.array(mask) / 255 * np.array(image.getchannel('A'))
+    np.testing.assert_allclose(np.array(cutout)[..., 3], alpha, atol=1.01)
+
+
+def test_images_in_which_nothing_was_found_are_counted(
+    model, photos, clip, tmp_path, capsys, monkeypatch
+):
+    step = DISInferencer.predict
+
+    def find_nothing(inferencer, batch):
+        results = step(inferencer, batch)
+        return [replace(each, mask=each.mask * 0 + (each.stem == 'a #1')) for each in results]
+
+    monkeypatch.setattr(DISInferencer, 'predict', find_nothing)
+    assert run(model, photos, clip, '--out', tmp_path / 'out') == 0
+    printed = capsys.readouterr().out
+    assert 'nothing was found in 2, no pixel of which is above 0.5:' in printed
+    assert f'  {photos / "b.c.png"}\n  {clip}\n' in printed
+    assert str(photos / 'a #1.jpg') not in printed
+    assert 'videos were written without the sound of their inputs' in printed
+
+
+def test_further_frames_are_warned_of(model, tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(inference, 'print_log', lambda text, **_: warnings.append(text))
+    frames = [Image.new('RGB', (30, 20), colour) for colour in ('red', 'green')]
+    frames[0].save(tmp_path / 'a.gif', save_all=True, append_images=frames[1:])
+    assert run(model, tmp_path / 'a.gif', '--out', tmp_path / 'out') == 0
+    assert (
+        f'{tmp_path / "a.gif"} has several frames or pages: only the first is predicted' in warnings
+    )
+
+
+def test_video_among_images_leaves_their_cutouts(model, photos, clip, tmp_path, capsys):
+    assert run(model, photos, clip, '--out', tmp_path / 'out', '--type', 'cutout') == 1
+    assert names(tmp_path / 'out') == ['a #1.png', 'b.c.png']
+    assert 'clip.mp4: a video cannot be transparent: choose --frames' in capsys.readouterr().err
+
+
+def test_long_names(model, photos, tmp_path):
+    name = 'a' * 250
+    (photos / 'b.c.png').rename(photos / f'{name}.png')
+    assert run(model, photos, '--out', tmp_path / 'out') == 0
+    assert f'{name}.png' in names(tmp_path / 'out')
+
+
+@pytest.mark.parametrize('options', [[], ['--frames']])
+def test_names_that_are_not_utf_8(model, photos, clip, tmp_path, capsys, options):
+    """OpenCV would end the process at the name of a video."""
+    name = os.fsdecode(b'caf\xe9')
+    image, video = photos / f'{name}.png', clip.with_name(f'{name} 2.mp4')
+    (photos / 'b.c.png').rename(image)
+    clip.rename(video)
+    command = [photos, video, '--out', tmp_path / 'out', *options]
+    for written in (3, 0 if not options else 1):
+        assert run(model, *command) == 0
+        assert f'{written} of 3 written' in capsys.readouterr().out
+    suffix = '' if options else '.mp4'
+    assert {f'{name}.png', f'{name} 2{suffix}'} < set(names(tmp_path / 'out'))

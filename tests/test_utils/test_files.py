@@ -1,6 +1,7 @@
 """Files written atomically, and settings beside results."""
 
 import json
+import os
 
 import pytest
 
@@ -27,3 +28,15 @@ def test_changed_settings_are_named(tmp_path):
 
 def test_stems_are_composed():
     assert stem_of('a/e\u0301.b.jpg') == '\xe9.b'
+
+
+def test_long_names_are_written_as_long_as_the_name_itself_fits(tmp_path):
+    path = tmp_path / ('a' * 250 + '.png')
+    with atomic_write(path) as temporary:
+        temporary.write_text('whole')
+    assert path.read_text() == 'whole' and [*tmp_path.iterdir()] == [path]
+
+
+def test_stem_that_is_not_utf_8_can_be_encoded():
+    stem = stem_of(os.fsdecode(b'x/caf\xe9.jpg'))
+    assert stem == 'caf\\xe9' and stem.encode()

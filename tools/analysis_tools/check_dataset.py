@@ -3,11 +3,13 @@
 
     python tools/analysis_tools/check_dataset.py FOLDER [--out DIR] [--workers N]
 
-FOLDER contains im/ and gt/ (or image(s)/ and mask(s)/), or folders that do, such as DIS5K's. Listed
-are images and masks without a partner, stems that occur twice, files that are empty or cannot be
-decoded, masks of another size than their image (EXIF orientation applied), and masks that cannot be
-used (coloured, class indices), have no foreground or no background, or consist of 0 and 1 instead
-of 0 and 255. The latter three may be intended and can be trained on.
+FOLDER contains im/ and gt/ (or image(s)/, img(s)/ and gts/, mask(s)/, label(s)/), or folders that
+do, such as DIS5K's. Listed are images and masks without a partner, stems that occur twice,
+sub-folders and images that are passed over, files that are empty, cannot be decoded or have several
+frames, masks of another size than their image (EXIF orientation applied), and masks that cannot be
+used (coloured, class indices), are faint (no level above half), have no foreground or no
+background, or consist of 0 and 1 instead of 0 and 255. The latter four may be intended and can be
+trained on.
 
 Sizes and a histogram of mask levels are printed as well. `DIR` gets `report.json` with the complete
 lists, `histograms.png` and `contact_sheet.jpg`.

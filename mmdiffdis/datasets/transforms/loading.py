@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
+from PIL import Image
 
 from ...images.reading import read_bgr, read_image
 from ...images.values import to_alpha
@@ -68,6 +69,8 @@ class LoadDISAnnotations(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Reads `results['seg_map_path']` and compares its size with the image's.
 
+        A mask of another size is resized if `results['resize_mask']` is true.
+
         Raises:
             ValueError: If the file is damaged, no usable mask, or not of the image's size.
         """
@@ -78,11 +81,14 @@ class LoadDISAnnotations(BaseTransform):
         except ValueError as error:
             raise ValueError(f"cannot use the mask '{path}': {error}") from error
         height, width = results['ori_shape'][:2]
+        if alpha.shape != (height, width) and results.get('resize_mask'):
+            alpha = Image.fromarray(alpha).resize((width, height), Image.Resampling.BILINEAR)
+            alpha = np.array(alpha)
         if alpha.shape != (height, width):
             raise ValueError(
                 f"the mask '{path}' is {alpha.shape[1]}x{alpha.shape[0]} pixels, but its image "
                 f"'{results['img_path']}' is {width}x{height}; export the mask at the size of the "
-                'image'
+                'image, or set resize_masks=True of DIS5KDataset'
             )
         half = 127 if alpha.dtype == np.uint8 else 0.5
         results['gt_alpha'] = alpha
