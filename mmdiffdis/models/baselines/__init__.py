@@ -3,6 +3,6 @@
 Importing a baseline here registers its model; docs/baselines.md says how to add one.
 """
 
-from . import birefnet, genpercept, isnet, mvanet, u2net
+from . import birefnet, genpercept, isnet, mvanet, pgnet, u2net, udun
 
-__all__ = ['birefnet', 'genpercept', 'isnet', 'mvanet', 'u2net']
+__all__ = ['birefnet', 'genpercept', 'isnet', 'mvanet', 'pgnet', 'u2net', 'udun']

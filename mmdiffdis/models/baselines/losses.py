@@ -31,6 +31,22 @@ def structure_loss(logits: Tensor, target: Tensor) -> Tensor:
     return (entropy + 1 - (intersection + 1) / (union + 1)).mean()
 
 
+def bce_iou_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Returns mean cross entropy plus 1 - IoU with a smoothing of one pixel, mean over the batch.
+
+    Args:
+        logits: [B, 1, h, w].
+        target: [B, 1, H, W] in [0, 1]; resized to the logits' size bilinearly.
+    """
+    target = F.interpolate(target, logits.shape[-2:], mode='bilinear')
+    probability = logits.sigmoid()
+    pixels = (1, 2, 3)
+    intersection = (probability * target).sum(pixels)
+    union = (probability + target).sum(pixels) - intersection
+    entropy = F.binary_cross_entropy_with_logits(logits, target)
+    return entropy + (1 - (intersection + 1) / (union + 1)).mean()
+
+
 def iou_loss(probability: Tensor, target: Tensor) -> Tensor:
     """Returns 1 - soft intersection over union, **summed** over the batch.
 

@@ -9,6 +9,7 @@ from conftest import ROOT, draw_samples
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint
+from mmseg.models.backbones import ResNet, SwinTransformer
 from mmseg.registry import MODELS
 
 from mmdiffdis.checkpoints import CheckpointError, explain_misfits, save_weights
@@ -149,6 +150,23 @@ def test_published_weights_are_loaded_strictly_with_or_without_wrappers(baseline
         other = randomize(deepcopy(baseline), seed=1)
         load_checkpoint(other, str(tmp_path / 'published.pth'), strict=True)
         assert_same_weights(baseline, other, except_for=baseline.PUBLISHED.training_only)
+
+
+def test_backbones_start_from_their_pretrained_weights(baseline, tmp_path):
+    other = randomize(deepcopy(baseline), seed=1)
+    backbones = {
+        name: module
+        for name, module in other.named_modules()
+        if isinstance(module, (ResNet, SwinTransformer))
+    }
+    if not backbones:
+        pytest.skip('no backbone')
+    for name, module in backbones.items():
+        path = save_weights(baseline.get_submodule(name), tmp_path / f'{name}.safetensors')
+        module.init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    other.init_weights()
+    for name, module in backbones.items():
+        assert_same_weights(baseline.get_submodule(name), module)
 
 
 @pytest.mark.parametrize('misfit', ['unexpected', 'missing', 'size mismatch'])

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from mmseg.models.backbones import ResNet
 from mmseg.models.utils.embed import PatchMerging
 from torch.nn import functional as F
 
 from mmdiffdis.models.baselines.layers.deformable_conv import ModulatedDeformConv2d
+from mmdiffdis.models.baselines.layers.resnet import five_maps, five_widths
 from mmdiffdis.models.baselines.layers.swin import to_mmseg_order, to_published_order
 
 
@@ -79,3 +81,15 @@ def test_merged_patches_are_in_the_order_of_the_released_backbone():
     torch.testing.assert_close(result.view_as(expected), expected)
     back = to_published_order(ours)
     assert all(torch.equal(back[name], tensor) for name, tensor in weights.items())
+
+
+@torch.no_grad()
+def test_five_maps_of_a_resnet_are_the_stem_and_its_four_stages():
+    backbone = ResNet(depth=50, stem_channels=8, base_channels=4)
+    backbone.eval()
+    images = torch.randn(1, 3, 64, 96)
+    stem, *stages = five_maps(backbone, images)
+    pairs = zip(stages, backbone(images), strict=True)
+    assert all(torch.equal(result, expected) for result, expected in pairs)
+    assert stem.shape[-2:] == (32, 48) and stem.min() == 0
+    assert [x.shape[1] for x in (stem, *stages)] == five_widths(backbone)

@@ -1,11 +1,12 @@
 """Losses of the baselines against plain formulas and other libraries."""
 
+import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
 from torch.nn import functional as F
 
-from mmdiffdis.models.baselines.losses import iou_loss, ssim_loss, structure_loss
+from mmdiffdis.models.baselines.losses import bce_iou_loss, iou_loss, ssim_loss, structure_loss
 
 
 def test_structure_loss_of_a_plain_mask_is_cross_entropy_and_iou():
@@ -15,6 +16,15 @@ def test_structure_loss_of_a_plain_mask_is_cross_entropy_and_iou():
     entropy = -(1 - probability).log().mean()
     iou = 1 - 1 / (probability.sum() + 1)
     torch.testing.assert_close(structure_loss(logits, target), entropy + iou)
+
+
+def test_bce_iou_loss_is_a_mean_with_a_smoothed_iou_of_each_image():
+    logits, target = torch.randn(3, 1, 4, 5), torch.rand(3, 1, 8, 10).round()
+    p, t = logits.sigmoid().numpy(), F.avg_pool2d(target, 2).numpy()  # halved bilinearly
+    entropy = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+    intersections, sums = (x.sum((1, 2, 3)) for x in (p * t, p + t))
+    iou = ((intersections + 1) / (sums - intersections + 1)).mean()
+    assert bce_iou_loss(logits, target).item() == pytest.approx(entropy + 1 - iou, rel=1e-5)
 
 
 def test_iou_loss_is_summed_over_the_batch():

@@ -53,7 +53,7 @@ def to_published_order(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _reorder(weights: Mapping[str, Tensor], inputs: tuple[int, int, int]) -> dict[str, Tensor]:
     return {
         name: tensor.unflatten(-1, inputs).transpose(-3, -1).flatten(-3)
-        if '.downsample.' in name
+        if name.rpartition('.')[0].endswith(('.downsample.reduction', '.downsample.norm'))
         else tensor
         for name, tensor in weights.items()
     }

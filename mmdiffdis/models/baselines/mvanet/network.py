@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from mmengine.model import BaseModule
 from mmseg.models.backbones import SwinTransformer
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -208,7 +209,7 @@ class Refinement(nn.Module):
         return torch.cat([quadrants, overview]), weight
 
 
-class MVANetwork(nn.Module):
+class MVANetwork(BaseModule):
     """One backbone for all five views, and a decoder that exchanges between them at each level.
 
     `forward(): views -> backbone -> laterals -> localisation -> 4x (refinement, convolution)
