@@ -56,6 +56,8 @@ def load_from_local(filename: str, map_location=None) -> dict[str, Any]:
 
     Returns:
         The saved object; for safetensors `{'state_dict': ..., 'meta': the file's metadata}`.
+        Weights that a file has under 'model_state_dict', as in PyTorch's tutorials, are under
+        'state_dict'.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -76,8 +78,11 @@ def load_from_local(filename: str, map_location=None) -> dict[str, Any]:
         if 'map_location' in str(error):  # tensors of a missing GPU: torch's message is clear
             raise
         raise CheckpointError(f'checkpoint {path} {_describe_failure(error, path)}') from error
-    if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get('meta'), dict):
-        checkpoint['meta'].pop('config', None)
+    if isinstance(checkpoint, Mapping):
+        if isinstance(checkpoint.get('meta'), dict):
+            checkpoint['meta'].pop('config', None)
+        if 'state_dict' not in checkpoint and 'model_state_dict' in checkpoint:
+            checkpoint['state_dict'] = checkpoint.pop('model_state_dict')
     return checkpoint
 
 

@@ -38,6 +38,13 @@ def assert_same(state_dict, expected):
 # --- files that have to be read --------------------------------------------------------------
 
 
+def test_weights_under_pytorchs_usual_name_are_read(tmp_path, model):
+    torch.save(dict(epoch=3, model_state_dict=model.state_dict()), tmp_path / 'a.pth')
+    checkpoint = load(tmp_path / 'a.pth')
+    assert_same(checkpoint['state_dict'], model.state_dict())
+    assert set(checkpoint) == {'epoch', 'state_dict'}
+
+
 @pytest.mark.parametrize('zipped', [True, False])
 def test_training_state_of_mmengine_is_read(tmp_path, model, zipped):
     hub = MessageHub.get_instance(f'test_loading {zipped}')

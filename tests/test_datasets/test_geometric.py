@@ -9,7 +9,9 @@ from mmdiffdis.datasets.transforms import (
     DISRandomCenterCrop,
     DISRandomCrop,
     DISRandomRotate,
+    DISRandomZoom,
     DISResize,
+    DISShrink,
     GenerateDISEdge,
 )
 
@@ -64,7 +66,9 @@ def results_in_bytes(results) -> dict:
         DISResize(scale=(31, 20)),
         DISResize(scale=(31, 20), backend='torch'),
         DISResize(scale=(31, 20), backend='cv2'),
+        DISShrink(shorter_side=32, divisor=8),
         DISRandomRotate(prob=1.0),
+        DISRandomZoom(prob=1.0),
         DISRandomCenterCrop(),
         DISRandomCrop(min_foreground=0),
     ],
@@ -207,12 +211,52 @@ def test_rotation_happens_with_its_probability(results):
     assert 0.13 < np.mean(rotated) < 0.27
 
 
+@pytest.mark.parametrize('scale', [0.5, 2.0])
+def test_zoom_shrinks_into_black_or_enlarges_the_centre(results, scale):
+    rows, columns = np.mgrid[:60, :80]
+    results['gt_alpha'] = ((rows + 2 * columns) / 255).astype(np.float32)
+    results['img'] = np.dstack([rows + 2 * columns] * 3).astype(np.uint8)
+    zoomed = DISRandomZoom(prob=1.0, scales=(scale, scale))(results)
+    assert zoomed['img'].shape == (60, 80, 3)
+    rows, columns = (rows - 29.5) / scale + 29.5, (columns - 39.5) / scale + 39.5
+    inside = (rows >= 0) & (rows <= 59) & (columns >= 0) & (columns <= 79)
+    outside = (rows <= -1) | (rows >= 60) | (columns <= -1) | (columns >= 80)
+    for levels in (zoomed['img'][..., 0], zoomed['gt_alpha'] * 255):
+        np.testing.assert_allclose(levels[inside], (rows + 2 * columns)[inside], atol=0.51)
+        assert outside.any() == (scale < 1) and not levels[outside].any()
+
+
+def test_zoom_happens_with_its_probability(results):
+    np.random.seed(0)
+    transform = DISRandomZoom(prob=0.5)
+    zoomed = [transform(dict(results))['img'] is not results['img'] for _ in range(100)]
+    assert 0.35 < np.mean(zoomed) < 0.65
+
+
+@pytest.mark.parametrize(
+    ('size', 'expected'),
+    [
+        ((600, 800), (608, 800)),  # nearest multiples of 32
+        ((2560, 5000), (1280, 2496)),  # 5000 / 2 = 2500
+        ((5000, 2560), (2496, 1280)),
+        ((10, 70), (32, 64)),
+    ],
+    ids=str,
+)
+def test_shrinks_the_shorter_side_alone(size, expected):
+    results = DISShrink()(dict(img=np.zeros((*size, 3), np.uint8), seg_fields=[]))
+    assert results['img'].shape[:2] == results['img_shape'] == expected
+
+
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
         (lambda: DISRandomCenterCrop(0), 'max_border=0: expected at least 1 pixel'),
         (lambda: DISRandomRotate(prob=2), 'prob=2: expected a probability'),
         (lambda: DISRandomRotate(degree=0), 'degree=0: expected a positive'),
+        (lambda: DISRandomZoom(prob=2), 'prob=2: expected a probability'),
+        (lambda: DISRandomZoom(scales=(2, 1)), r'scales=\(2, 1\): expected 0 < lowest'),
+        (lambda: DISShrink(16), 'shorter_side=16, divisor=32: expected 1 <= divisor'),
         (
             lambda: DISResize(8, backend='opencv'),
             "backend='opencv': expected 'pillow', 'torch' or 'cv2'",

@@ -1,7 +1,14 @@
 """Transforms that keep masks and edges soft; they combine with mmseg's own."""
 
 from .formatting import PackDISInputs
-from .geometric import DISRandomCenterCrop, DISRandomCrop, DISRandomRotate, DISResize
+from .geometric import (
+    DISRandomCenterCrop,
+    DISRandomCrop,
+    DISRandomRotate,
+    DISRandomZoom,
+    DISResize,
+    DISShrink,
+)
 from .loading import GenerateDISEdge, LoadDISAnnotations, LoadDISImage
 from .photometric import DISColorJitter, RandomPepper
 
@@ -10,7 +17,9 @@ __all__ = [
     'DISRandomCenterCrop',
     'DISRandomCrop',
     'DISRandomRotate',
+    'DISRandomZoom',
     'DISResize',
+    'DISShrink',
     'GenerateDISEdge',
     'LoadDISAnnotations',
     'LoadDISImage',

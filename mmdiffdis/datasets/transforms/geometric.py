@@ -78,6 +78,49 @@ class DISResize(Resize):
                 results[name] = np.array(field)
 
 
+@TRANSFORMS.register_module()
+class DISShrink(DISResize):
+    """Resizes to multiples of a number of pixels, and shrinks what is larger than a bound.
+
+    Source: `dynamic_resize` of InSPyReNet's release.
+
+    Args:
+        shorter_side: Bound of the shorter side, in pixels.
+        divisor: Number of pixels of which both sides become the nearest multiples, at least one.
+        backend: As in `DISResize`.
+
+    Raises:
+        ValueError: If there is no such backend, or `shorter_side` is below `divisor`.
+    """
+
+    def __init__(
+        self,
+        shorter_side: int = 1280,
+        divisor: int = 32,
+        backend: Literal['pillow', 'torch', 'cv2'] = 'pillow',
+    ) -> None:
+        if not 1 <= divisor <= shorter_side:
+            raise ValueError(
+                f'shorter_side={shorter_side}, divisor={divisor}: expected 1 <= divisor <= '
+                'shorter_side'
+            )
+        super().__init__(scale=shorter_side, backend=backend)
+        self.shorter_side = shorter_side
+        self.divisor = divisor
+
+    def _resize_img(self, results: dict) -> None:
+        height, width = results['img'].shape[:2]
+        factor = min(1, self.shorter_side / min(height, width)) / self.divisor
+        results['scale'] = tuple(
+            max(1, round(side * factor)) * self.divisor for side in (width, height)
+        )
+        super()._resize_img(results)
+
+    def __repr__(self) -> str:
+        bounds = f'shorter_side={self.shorter_side}, divisor={self.divisor}'
+        return f'{type(self).__name__}({bounds}, backend={self.backend!r})'
+
+
 def _is_soft(name: str, field: np.ndarray) -> bool:
     return name in SOFT_FIELDS or np.issubdtype(field.dtype, np.floating)
 
@@ -263,20 +306,57 @@ class DISRandomRotate(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Rotates `img` and all `seg_fields`, or returns them unchanged."""
         angle = self._draw()
-        if angle is None:
-            return results
-        for name in ('img', *results.get('seg_fields', [])):
-            soft = name == 'img' or _is_soft(name, results[name])
-            interpolation = cv2.INTER_LINEAR if soft else cv2.INTER_NEAREST
-            results[name] = _rotate(results[name], angle, interpolation)
-        return results
+        return results if angle is None else _turn_and_zoom(results, angle, 1)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(prob={self.prob}, degree={self.degree})'
 
 
-def _rotate(array: np.ndarray, angle: float, interpolation: int) -> np.ndarray:
-    height, width = array.shape[:2]
-    # the centre of the image; pixels' centres have integer coordinates
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
-    return cv2.warpAffine(array, matrix, (width, height), flags=interpolation)
+@TRANSFORMS.register_module()
+class DISRandomZoom(BaseTransform):
+    """Enlarges or shrinks about the centre, with unchanged size and black borders.
+
+    Image and soft fields are resampled bilinearly. (Released training of InSPyReNet: bicubic, and
+    the ground truth by nearest neighbour.)
+
+    Args:
+        prob: Probability of a zoom.
+        scales: Range (lowest, highest) of the factor, which is uniform in it.
+
+    Raises:
+        ValueError: If `prob` is not in [0, 1], or the range is reversed or not positive.
+    """
+
+    def __init__(self, prob: float = 0.5, scales: tuple[float, float] = (0.75, 1.25)) -> None:
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob={prob}: expected a probability in [0, 1]')
+        if not 0 < scales[0] <= scales[1]:
+            raise ValueError(f'scales={scales}: expected 0 < lowest <= highest')
+        self.prob = prob
+        self.scales = scales
+
+    @cache_randomness
+    def _draw(self) -> float | None:
+        # both numbers are always drawn, so that later draws do not depend on the outcome
+        zoom, scale = np.random.rand() < self.prob, np.random.uniform(*self.scales)
+        return scale if zoom else None
+
+    def transform(self, results: dict) -> dict:
+        """Zooms `img` and all `seg_fields`, or returns them unchanged."""
+        scale = self._draw()
+        return results if scale is None else _turn_and_zoom(results, 0, scale)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(prob={self.prob}, scales={self.scales})'
+
+
+def _turn_and_zoom(results: dict, angle: float, scale: float) -> dict:
+    for name in ('img', *results.get('seg_fields', [])):
+        array = results[name]
+        soft = name == 'img' or _is_soft(name, array)
+        height, width = array.shape[:2]
+        # the centre of the image; pixels' centres have integer coordinates
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
+        interpolation = cv2.INTER_LINEAR if soft else cv2.INTER_NEAREST
+        results[name] = cv2.warpAffine(array, matrix, (width, height), flags=interpolation)
+    return results

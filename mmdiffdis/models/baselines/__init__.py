@@ -3,6 +3,16 @@
 Importing a baseline here registers its model; docs/baselines.md says how to add one.
 """
 
-from . import birefnet, genpercept, isnet, mvanet, pgnet, u2net, udun
+from . import ben2, birefnet, genpercept, inspyrenet, isnet, mvanet, pgnet, u2net, udun
 
-__all__ = ['birefnet', 'genpercept', 'isnet', 'mvanet', 'pgnet', 'u2net', 'udun']
+__all__ = [
+    'ben2',
+    'birefnet',
+    'genpercept',
+    'inspyrenet',
+    'isnet',
+    'mvanet',
+    'pgnet',
+    'u2net',
+    'udun',
+]

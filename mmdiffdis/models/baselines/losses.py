@@ -10,18 +10,24 @@ SSIM_SIGMA = 1.5
 SSIM_CONSTANTS = (0.01**2, 0.03**2)
 
 
-def structure_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Returns cross entropy plus 1 - IoU, both with pixels near the mask's border weighted more.
+def border_weight(target: Tensor) -> Tensor:
+    """Returns the weights of pixels in the `structure_loss` of a target, of its shape.
 
     A pixel's weight grows with its difference from the mean of its neighbourhood. Source: Wei et
     al., F3Net, AAAI 2020.
+    """
+    return 1 + 5 * (F.avg_pool2d(target, 31, stride=1, padding=15) - target).abs()
+
+
+def structure_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Returns cross entropy plus 1 - IoU, both with pixels near the mask's border weighted more.
 
     Args:
         logits: [B, 1, h, w].
         target: [B, 1, H, W] in [0, 1]; resized to the logits' size by nearest neighbour.
     """
     target = F.interpolate(target, logits.shape[-2:], mode='nearest')
-    weight = 1 + 5 * (F.avg_pool2d(target, 31, stride=1, padding=15) - target).abs()
+    weight = border_weight(target)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction='none')
     probability = logits.sigmoid()
     pixels = (1, 2, 3)

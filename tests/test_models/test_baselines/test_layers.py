@@ -1,5 +1,6 @@
 """Layers that baselines share, against their definitions."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,6 +9,8 @@ from mmseg.models.utils.embed import PatchMerging
 from torch.nn import functional as F
 
 from mmdiffdis.models.baselines.layers.deformable_conv import ModulatedDeformConv2d
+from mmdiffdis.models.baselines.layers.pyramid import expand, reduce
+from mmdiffdis.models.baselines.layers.res2net import Res2Block, Res2Net
 from mmdiffdis.models.baselines.layers.resnet import five_maps, five_widths
 from mmdiffdis.models.baselines.layers.swin import to_mmseg_order, to_published_order
 
@@ -93,3 +96,67 @@ def test_five_maps_of_a_resnet_are_the_stem_and_its_four_stages():
     assert all(torch.equal(result, expected) for result, expected in pairs)
     assert stem.shape[-2:] == (32, 48) and stem.min() == 0
     assert [x.shape[1] for x in (stem, *stages)] == five_widths(backbone)
+
+
+def test_other_downsampling_layers_keep_their_order():
+    weights = {
+        f'layer1.0.downsample.{name}': torch.randn(shape)
+        for name, shape in (('1.weight', (8, 4, 1, 1)), ('2.weight', (8,)), ('2.bias', (8,)))
+    }
+    for reorder in (to_mmseg_order, to_published_order):
+        assert all(reorder(weights)[name] is tensor for name, tensor in weights.items())
+
+
+# OpenCV smooths with the same Gaussian and mirrors borders without the last pixel, as we do
+GAUSSIAN = dict(ksize=(7, 7), sigmaX=1.0, borderType=cv2.BORDER_REFLECT_101)
+
+
+@pytest.mark.parametrize('size', [(8, 12), (9, 7)], ids=str)
+def test_pyramids_are_reduced_and_expanded_with_opencvs_gaussian(size):
+    images = torch.randn(2, 3, *size)
+    reduced, expanded = reduce(images).numpy(), expand(images).numpy()
+    for i, channel in np.ndindex(2, 3):
+        image = images[i, channel].numpy()
+        smooth = cv2.GaussianBlur(image, **GAUSSIAN)
+        np.testing.assert_allclose(reduced[i, channel], smooth[::2, ::2], atol=1e-6)
+        spread = np.zeros([2 * side for side in size], np.float32)
+        spread[::2, ::2] = 4 * image
+        smooth = cv2.GaussianBlur(spread, **GAUSSIAN)
+        np.testing.assert_allclose(expanded[i, channel], smooth, atol=1e-5)
+
+
+def test_pyramid_keeps_a_constant_also_under_autocast():
+    constant = torch.full((1, 1, 8, 8), 0.7)
+    torch.testing.assert_close(reduce(constant), constant[..., ::2, ::2])
+    with torch.autocast('cpu', torch.bfloat16):
+        torch.testing.assert_close(reduce(constant), constant[..., ::2, ::2])
+
+
+@torch.no_grad()
+def test_parts_of_a_res2net_block_are_chained_after_the_first_block():
+    torch.manual_seed(0)
+    for first in (True, False):
+        block = Res2Block(32, 8, stride=1, dilation=2, first=first).eval()
+        x = torch.randn(1, 32, 6, 7)
+        one, two, three, last = F.relu(block.bn1(block.conv1(x))).chunk(4, dim=1)
+
+        def narrow(i, part, block=block):
+            return F.relu(block.bns[i](F.conv2d(part, block.convs[i].weight, None, 1, 2, 2)))
+
+        a = narrow(0, one)
+        b = narrow(1, two if first else two + a)
+        c = narrow(2, three if first else three + b)
+        last = F.avg_pool2d(last, 3, 1, 1) if first else last
+        out = block.bn3(block.conv3(torch.cat([a, b, c, last], dim=1)))
+        torch.testing.assert_close(block(x), F.relu(out + block.downsample(x)))
+
+
+@torch.no_grad()
+def test_res2net_has_five_maps_of_its_widths():
+    backbone = Res2Net(dilations=((1,), (1,), (2,), (4,)), width=16).eval()
+    maps = backbone(torch.randn(1, 3, 64, 96))
+    assert [tuple(x.shape[1:]) for x in maps] == [
+        (width, 64 // stride, 96 // stride)
+        for width, stride in zip(backbone.num_features, (4, 4, 8, 16, 32), strict=True)
+    ]
+    assert backbone.num_features == [16, 64, 128, 256, 512]

@@ -15,8 +15,9 @@ def conv_norm_act(
     kernel_size: int = 3,
     act: Callable[[], nn.Module] = _RELU,
     bias: bool = True,
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
 ) -> nn.Sequential:
-    """Returns convolution, batch norm and activation; the size stays.
+    """Returns convolution, normalisation and activation; the size stays.
 
     mmcv's `ConvModule` does the same under other names of weights (`conv`, `bn`); this one is for
     networks whose checkpoints count the layers.
@@ -27,10 +28,11 @@ def conv_norm_act(
         kernel_size: Odd side of the kernel.
         act: Builder of the activation, such as its class.
         bias: Whether the convolution has a bias.
+        norm: Builder of the normalisation of so many channels.
     """
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias),
-        nn.BatchNorm2d(out_channels),
+        norm(out_channels),
         act(),
     )
 

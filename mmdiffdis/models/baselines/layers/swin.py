@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mmseg.models.backbones import SwinTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 # the original names -> mmseg's
 SWIN_PATTERNS = {
@@ -26,12 +26,24 @@ def to_maps(tokens: Tensor, size: Sequence[int]) -> Tensor:
     return tokens.transpose(1, 2).unflatten(2, tuple(size))
 
 
-def five_maps(backbone: SwinTransformer, images: Tensor) -> list[Tensor]:
+def five_widths(backbone: nn.Module) -> tuple[int, ...]:
+    """Returns the channels of the `five_maps` of a backbone."""
+    widths = backbone.num_features
+    return (widths[0], *widths) if isinstance(backbone, SwinTransformer) else tuple(widths)
+
+
+def five_maps(backbone: nn.Module, images: Tensor) -> list[Tensor]:
     """Returns the embedded patches and the four stages' maps, at 1/4, 1/4, 1/8, 1/16, 1/32.
 
     The patch embedding is computed twice, because mmseg's Swin does not return it: 0.1 % of the
     FLOP.
+
+    Args:
+        backbone: mmseg's `SwinTransformer`, or a backbone with five maps, such as `Res2Net`.
+        images: [B, 3, H, W].
     """
+    if not isinstance(backbone, SwinTransformer):
+        return backbone(images)
     tokens, size = backbone.patch_embed(images)
     return [to_maps(tokens, size), *backbone(images)]
 

@@ -5,7 +5,8 @@ An image is seen in five views: its four quadrants (near), and the whole image a
 then B overviews; 5B together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.conv import conv_norm_act, pad_to_multiple
-from ..layers.swin import five_maps, to_maps, to_tokens
+from ..layers.swin import five_maps, five_widths, to_maps, to_tokens
+
+# Builder of an activation, such as its class.
+Activation = Callable[[], nn.Module]
 
 # of an image's sides: its quadrants, at 1/32, have quadrants again
 SIZE_DIVISOR = 128
@@ -90,12 +94,13 @@ class FeedForward(nn.Sequential):
 
     Args:
         channels: C, width of the tokens.
+        act: Builder of the activation.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, act: Activation):
         super().__init__(
             nn.Linear(channels, 2 * channels),
-            nn.ReLU(inplace=True),
+            act(),
             nn.Dropout(0.1),
             nn.Linear(2 * channels, channels),
             nn.Dropout(0.1),
@@ -125,14 +130,15 @@ class Localisation(nn.Module):
 
     Args:
         channels: C, width of the maps.
+        act: Builder of the feed-forward networks' activation.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, act: Activation):
         super().__init__()
         self.overview_attention = CrossAttention(channels)
         self.quadrant_attentions = nn.ModuleList(CrossAttention(channels) for _ in range(4))
-        self.overview_feed_forward = FeedForward(channels)
-        self.quadrant_feed_forward = FeedForward(channels)
+        self.overview_feed_forward = FeedForward(channels, act)
+        self.quadrant_feed_forward = FeedForward(channels, act)
         self.attention_norm = nn.LayerNorm(channels)
         self.feed_forward_norm = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(0.1)
@@ -174,13 +180,14 @@ class Refinement(nn.Module):
 
     Args:
         channels: C, width of the maps.
+        act: Builder of the feed-forward networks' activation.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, act: Activation):
         super().__init__()
         self.salience = nn.Conv2d(channels, 1, 1)
         self.attentions = nn.ModuleList(CrossAttention(channels) for _ in range(4))
-        self.feed_forward = FeedForward(channels)
+        self.feed_forward = FeedForward(channels, act)
         self.attention_norm = nn.LayerNorm(channels)
         self.feed_forward_norm = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(0.1)
@@ -219,27 +226,38 @@ class MVANetwork(BaseModule):
         backbone: Config of mmseg's `SwinTransformer`.
         channels: C, width of the decoder.
         head_channels: Width of the head's inner layers.
+        norm: Builder of the maps' normalisation of so many channels.
+        act: Builder of the maps' activation.
+        token_act: Builder of the tokens' activation.
     """
 
-    def __init__(self, backbone: dict, channels: int, head_channels: int):
+    def __init__(
+        self,
+        backbone: dict,
+        channels: int,
+        head_channels: int,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        act: Activation = nn.PReLU,
+        token_act: Activation = partial(nn.ReLU, inplace=True),  # noqa: B008
+    ):
         super().__init__()
+        block = partial(conv_norm_act, norm=norm, act=act)
         self.backbone: SwinTransformer = MODELS.build(backbone)
-        widths = self.backbone.num_features
-        self.laterals = nn.ModuleList(
-            conv_norm_act(width, channels, act=nn.PReLU) for width in (widths[0], *widths)
-        )
-        self.localisation = Localisation(channels)
-        self.refinements = nn.ModuleList(Refinement(channels) for _ in widths)
-        self.convs = nn.ModuleList(conv_norm_act(channels, channels, act=nn.PReLU) for _ in widths)
+        widths = five_widths(self.backbone)
+        levels = range(len(widths) - 1)
+        self.laterals = nn.ModuleList(block(width, channels) for width in widths)
+        self.localisation = Localisation(channels, token_act)
+        self.refinements = nn.ModuleList(Refinement(channels, token_act) for _ in levels)
+        self.convs = nn.ModuleList(block(channels, channels) for _ in levels)
         self.sides = nn.ModuleList(nn.Conv2d(channels, 1, 3, padding=1) for _ in self.laterals)
         self.head = nn.Sequential(
-            *conv_norm_act(channels, head_channels, act=nn.PReLU),
-            *conv_norm_act(head_channels, head_channels, act=nn.PReLU),
+            *block(channels, head_channels),
+            *block(head_channels, head_channels),
             nn.Conv2d(head_channels, channels, 3, padding=1),
         )
         self.details = nn.Conv2d(3, channels, 3, padding=1)
-        self.enlarge_first = conv_norm_act(channels, channels, act=nn.GELU)
-        self.enlarge_second = conv_norm_act(channels, channels, act=nn.GELU)
+        self.enlarge_first = block(channels, channels, act=nn.GELU)
+        self.enlarge_second = block(channels, channels, act=nn.GELU)
         self.output = nn.Conv2d(channels, 1, 3, padding=1)
 
     def forward(self, images: Tensor) -> MVANetOutputs:

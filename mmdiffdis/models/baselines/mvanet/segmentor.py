@@ -1,6 +1,6 @@
 """Segmentor and published names of MVANet."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mmseg.registry import MODELS
 from torch import Tensor
@@ -28,6 +28,9 @@ _LOCALISATION = {
 class MVANet(DISBaseline):
     """Multi-view aggregation network.
 
+    Attributes:
+        LAYERS: Arguments of `MVANetwork`, in which a subclass may differ.
+
     Args:
         backbone: Config of mmseg's `SwinTransformer`.
         channels: Width of the decoder.
@@ -35,6 +38,7 @@ class MVANet(DISBaseline):
         **kwargs: Arguments of `DISBaseline`.
     """
 
+    LAYERS: ClassVar[dict[str, Any]] = {}
     PUBLISHED: ClassVar[PublishedNames] = PublishedNames(
         {
             **prefixed(SWIN_PATTERNS, 'backbone.', 'network.backbone.'),
@@ -59,7 +63,8 @@ class MVANet(DISBaseline):
     )
 
     def __init__(self, backbone: dict, channels: int = 128, head_channels: int = 384, **kwargs):
-        super().__init__(MVANetwork(backbone, channels, head_channels), **kwargs)
+        network = MVANetwork(backbone, channels, head_channels, **self.LAYERS)
+        super().__init__(network, **kwargs)
 
     def losses(self, outputs: MVANetOutputs, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns 'loss_mask', 'loss_near', 'loss_far' and 'loss_attention', structure losses.
