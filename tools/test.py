@@ -6,7 +6,7 @@ test-time augmentation, noise seed, test pipeline and versions.
 """
 
 import argparse
-import math
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
+
+# Keys of a config that a test does not read; options for training and test may share a list.
+TRAINING_KEYS = (
+    *('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'),
+    *('val_dataloader', 'val_cfg', 'val_evaluator'),
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,6 +63,7 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
     if args.out is not None and args.out.is_dir():
         raise ValueError(f'--out {args.out} is a folder: expected the name of a JSON file')
     config = load_config(args.config, args.work_dir, args.cfg_options)
+    warn_of_unused_options(args)
     config.load_from, config.resume = args.checkpoint, False
     needed = ['model', 'test_dataloader', 'test_evaluator', 'test_cfg']
     needed += ['tta_model', 'tta_pipeline'] if args.tta else []
@@ -67,6 +74,26 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
         config.model = dict(config.tta_model, module=config.model)
     return config
+
+
+def warn_of_unused_options(args: argparse.Namespace) -> None:
+    """Says which of the options change nothing in a test, which the training may share.
+
+    Raises:
+        ValueError: If an argument of the command decides what an option sets.
+    """
+    decided = {'load_from': 'CKPT', 'resume': 'CKPT', 'launcher': '--launcher'}
+    if args.work_dir is not None:
+        decided['work_dir'] = '--work-dir'
+    unused = []
+    for option in args.cfg_options:
+        key = option.partition('=')[0].partition('.')[0]
+        if key in decided:
+            raise ValueError(f'--cfg-options {option} changes nothing: {decided[key]} decides it')
+        if key in TRAINING_KEYS or (key.startswith('tta_') and not args.tta):
+            unused.append(option)
+    if unused:
+        print(f'without effect on this test: --cfg-options {" ".join(unused)}', file=sys.stderr)
 
 
 def load_strictly(runner: 'Runner', checkpoint: str) -> None:
@@ -85,22 +112,17 @@ def load_strictly(runner: 'Runner', checkpoint: str) -> None:
 
 def describe(config: 'Config', args: argparse.Namespace, runner: 'Runner') -> dict:
     """Returns what the scores depend on, ready for JSON."""
+    from mmdiffdis.models.tta import tta_record
     from mmdiffdis.utils.environment import versions
 
     segmentor = config.model.module if args.tta else config.model
-    tta = False
-    if args.tta:
-        settings = {key: value for key, value in config.model.items() if key != 'module'}
-        augmentations = [step for step in config.tta_pipeline if step['type'] == 'TestTimeAug']
-        passes = math.prod(len(choice) for step in augmentations for choice in step['transforms'])
-        tta = {'passes': passes, **settings}
     metrics = runner.test_loop.evaluator.metrics
     return {
         'config': args.config,
         'checkpoint': args.checkpoint,
         'images': len(runner.test_loop.dataloader.dataset),
         'protocol': [m.protocol_record() for m in metrics if hasattr(m, 'protocol_record')],
-        'tta': tta,
+        'tta': tta_record(config.model, config.tta_pipeline) if args.tta else False,
         'seed': (segmentor.get('test_cfg') or {}).get('seed'),
         'pipeline': config.test_dataloader.dataset.get('pipeline'),
         'versions': versions(),

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from ..evaluation.protocol import TRUTH_THRESHOLD
 from ..images.panels import to_grey
 from ..images.reading import read_image
 from ..images.values import to_alpha
+from ..models.tta import describe_tta, tta_record
 from ..utils.files import stem_of
 from ..utils.stopwatch import Stopwatch
 from ..version import __version__
@@ -189,6 +191,17 @@ def _kibibytes(status: Path, key: str) -> int:
     return int(line.split()[1])
 
 
+def split_model(model: str) -> tuple[str, str]:
+    r"""Returns the parts of CONFIG:CKPT; the second is empty without a checkpoint.
+
+    >>> split_model('a.py:mmdiffdis://x'), split_model(r'C:\a.py:D:\b.pth')
+    (('a.py', 'mmdiffdis://x'), ('C:\\a.py', 'D:\\b.pth'))
+    """
+    drive = model[:2] if re.match(r'[A-Za-z]:[\\/]', model) else ''
+    name, _, checkpoint = model.removeprefix(drive).partition(':')
+    return drive + name, checkpoint
+
+
 def load_candidate(
     model: str, variant: str, device: torch.device, image: Path, cold: bool = False
 ) -> Candidate | None:
@@ -204,7 +217,7 @@ def load_candidate(
     Raises:
         ValueError: If the reference is asked for, and the config has no `tta_pipeline`.
     """
-    name, _, checkpoint = model.partition(':')
+    name, checkpoint = split_model(model)
     config = load_config(name)
     options = dict(VARIANTS[variant])
     if options.get('edge') and not predicts_edges(config.model):
@@ -225,6 +238,8 @@ def load_candidate(
     candidate.time_stages()
     if variant == 'reference':
         use_tta(inferencer, config)
+        passes = describe_tta(tta_record(config.tta_model, config.tta_pipeline))
+        candidate.name += f' ({passes})'.replace(', ', '; ')  # a comma ends the model's name
     inputs = inferencer.prepare(image).packed['inputs']
     passes = inputs if isinstance(inputs, list) else [inputs]
     on_meta = build_on_meta(with_test_options(config.model, options.get('edge', False)))

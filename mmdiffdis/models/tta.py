@@ -1,5 +1,10 @@
 """Test-time augmentation for segmentors of one or two output channels."""
 
+import math
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from typing import Any
+
 import numpy as np
 import torch
 from mmengine.model.test_time_aug import EnhancedBatchDataSamples
@@ -114,3 +119,42 @@ def _resize_in_8_bits(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     levels = Image.fromarray((maps[0] * 255).byte().cpu().numpy())
     resized = np.array(levels.resize(shape[::-1], Image.Resampling.BILINEAR))
     return torch.from_numpy(resized)[None].to(maps) / 255
+
+
+def tta_record(tta_model: Mapping[str, Any], tta_pipeline: Sequence[Mapping]) -> dict[str, Any]:
+    """Returns the protocol of a config's test-time augmentation, for results that depend on it.
+
+    Args:
+        tta_model: Config of the model; `module` is ignored.
+        tta_pipeline: Config of the pipeline.
+
+    Returns:
+        'type' and all settings of the model, defaults included; 'passes', their number; 'sizes',
+        the (width, height) of each size that an image is resized to.
+    """
+    parameters = signature(MODELS.get(tta_model['type'])).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    settings = {**defaults, **tta_model}
+    for name in ('module', 'data_preprocessor'):
+        settings.pop(name, None)
+    augmentations = [step for step in tta_pipeline if step['type'] == 'TestTimeAug']
+    choices = [choice for step in augmentations for choice in step['transforms']]
+    steps = [*tta_pipeline, *(step for choice in choices for step in choice)]
+    return {
+        'passes': math.prod(map(len, choices)),
+        'sizes': [list(step['scale']) for step in steps if 'scale' in step],
+        **settings,
+    }
+
+
+def describe_tta(record: Mapping[str, Any]) -> str:
+    """Returns what `tta_record` returned in words.
+
+    >>> describe_tta(dict(passes=2, sizes=[[64, 64]], min_max=True, scale=None))
+    '2 passes at 64x64, each stretched, averaged at the original size'
+    """
+    sizes = '/'.join(f'{width}x{height}' for width, height in record['sizes'])
+    stretched = 'each stretched' if record.get('min_max') else 'not stretched'
+    scale = record.get('scale')
+    place = f'{scale[0]}x{scale[1]} in 8 bits' if scale else 'the original size'
+    return f'{record["passes"]} passes at {sizes}, {stretched}, averaged at {place}'

@@ -1,12 +1,14 @@
 """The config reader that all tools share."""
 
+import re
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from mmengine.config import Config
 
-from mmdiffdis.apis.configs import load_config
+from mmdiffdis.apis import configs
+from mmdiffdis.apis.configs import image_transforms, load_config
 
 NAME = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'
 
@@ -40,6 +42,107 @@ def test_options_are_read_like_dict_action(small):
         type='X', name='b', sizes=[3, (4, 5)], steps=[dict(n=7)], flag=True, nothing=None
     )
     assert config.train_cfg.n == 2.5 and config.work_dir == 'a=b'
+
+
+@pytest.fixture
+def messages(monkeypatch) -> list[str]:
+    """Messages that are logged."""
+    logged = []
+    monkeypatch.setattr(configs, 'print_log', lambda message, **_: logged.append(message))
+    return logged
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('my photos', 'my photos'),
+        ('/a b,c/set 1', '/a b,c/set 1'),
+        ("it's, one", "it's, one"),
+        ("'1,2'", '1,2'),
+        ('"7"', '7'),
+        ('(old) set (2)', '(old) set (2)'),
+        ('a (1, b', 'a (1, b'),
+        ('1024,768', [1024, 768]),
+        ("[x y,'a,b',(1,None)]", ['x y', 'a,b', (1, None)]),
+        ('[]', []),
+        ('-1e-3', -1e-3),
+    ],
+)
+def test_spaces_and_commas_are_parts_of_text(small, text, value):
+    assert load_config(small, options=[f'model.name={text}']).model.name == value
+
+
+def test_commas_separate_what_is_a_list_in_the_config(small):
+    assert load_config(small, options=['model.sizes=a b,c']).model.sizes == ['a b', 'c']
+
+
+@pytest.mark.parametrize(
+    ('option', 'key'),
+    [
+        ('max_iters=2', 'train_cfg.max_iters'),
+        ('data_root=photos', 'train_dataloader.dataset.data_root and val_'),
+        ('scale=(64,64)', 'tta_pipeline.1.transforms.0.1.scale and train_dataloader.dataset.pip'),
+        ('test_pipeline.1.scale=(64,64)', r'val_.* and test_dataloader.dataset.pipeline.1.scale$'),
+        ('data_preprocessor.min_max=True', 'model.data_preprocessor.min_max'),
+        ('dataset_type=X', ''),
+    ],
+)
+def test_option_that_changes_nothing_is_refused_with_the_key_that_works(option, key):
+    hint = f'set {key}' if key else 'change it in a config of your own'
+    with pytest.raises(ValueError, match=f'{option.split("=")[0]} changes nothing: .*; {hint}'):
+        load_config(NAME, options=[option])
+
+
+@pytest.mark.parametrize('iterations', [1, 2, 600, 4800])
+def test_schedules_follow_the_length_of_training(iterations, messages):
+    config = load_config(NAME, options=[f'train_cfg.max_iters={iterations}'])
+    warmup, decay = config.param_scheduler
+    assert warmup.begin == 0 and warmup.end == decay.begin == max(1, round(iterations / 24))
+    assert decay.end == max(2, iterations)
+    assert 'schedules follow the length of training, 1200 -> ' in messages[0]
+    config = load_config(NAME, options=['train_cfg.max_iters=9', 'param_scheduler.0.end=2'])
+    assert [scheduler.end for scheduler in config.param_scheduler] == [2, 1200]
+
+
+def test_leftovers_of_a_base_are_said(tmp_path, messages):
+    for text, expected in (
+        ('max_iters = 9', r'max_iters=9 .* nothing uses; .* used is train_cfg\.max_iters=1200'),
+        ("data_root = 'photos'", 'data_root=.photos. is a variable that nothing uses'),
+        ('train_cfg = dict(max_iters=9)', r'CosineAnnealingLR ends at 1200, after the training \('),
+    ):
+        path = tmp_path / 'own.py'
+        path.write_text(f'_base_ = {load_config(NAME).filename!r}\n{text}\n')
+        messages.clear()
+        load_config(path)
+        assert any(re.search(expected, message) for message in messages), messages
+
+
+def test_shipped_configs_have_no_leftovers(messages):
+    for path in (ROOT / 'configs').rglob('*.py'):
+        if '_base_' not in path.parts:
+            load_config(path)
+    assert not messages
+
+
+def test_loader_without_workers_keeps_none():
+    config = load_config(NAME, options=['train_dataloader.num_workers=0'])
+    assert not config.train_dataloader.persistent_workers
+    assert config.val_dataloader.persistent_workers
+
+
+def test_pipeline_of_the_test_is_the_one_that_predicts(messages):
+    config = load_config(NAME)
+    steps = image_transforms(config)
+    assert not messages
+    config.test_dataloader.dataset.pipeline[1].scale = (64, 64)
+    assert image_transforms(config)[0].scale == (64, 64) != steps[0].scale
+    assert 'test_pipeline differs from test_dataloader.dataset.pipeline' in messages[0]
+    part = config.test_dataloader.dataset
+    config.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[part, part])
+    assert image_transforms(config)[0].scale == (64, 64)
+    config.test_dataloader.dataset.datasets[1] = dict(part, pipeline=config.test_pipeline)
+    with pytest.raises(ValueError, match='in different ways: expected one pipeline'):
+        image_transforms(config)
 
 
 def test_options_may_be_a_dict(small):

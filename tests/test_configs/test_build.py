@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 from shipped_configs import FULL_SIZE, LEAVES, load
 
 from mmdiffdis.apis.flops import build_on_meta
+from mmdiffdis.models.tta import tta_record
 
 # models whose released test stretches each map to [0, 1]
 STRETCHED = ('BEN2', 'ISNet', 'InSPyReNet', 'U2Net')
@@ -59,6 +60,16 @@ def test_only_passes_of_diffdis_and_maps_of_some_baselines_are_stretched():
         assert config.tta_model.get('min_max', False) is of_diffdis, path
         stretched = (config.model.get('test_cfg') or {}).get('min_max', False)
         assert stretched is (config.model.type in STRETCHED), path
+
+
+def test_passes_of_test_time_augmentation_are_about_the_size_of_the_test():
+    for path in LEAVES:
+        config = load(path)
+        steps = config.test_dataloader.dataset.pipeline
+        (side,) = {step.scale[0] for step in steps if 'scale' in step}
+        sizes = tta_record(config.tta_model, config.tta_pipeline)['sizes']
+        assert all(0.7 <= length / side <= 1.5 for size in sizes for length in size), path
+        assert [side, side] in sizes, path
 
 
 def test_metafiles_list_every_config_once():

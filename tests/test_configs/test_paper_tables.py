@@ -231,7 +231,13 @@ def test_test_tool_records_the_six_passes_and_the_seeds(write_set, tmp_path, mon
     sizes = [(side, side) for side in (192, 256, 320)]
     assert sorted(passes[1:]) == [(size, flip) for size in sizes for flip in (False, True)]
     assert written['plain']['tta'] is False
-    assert written['tta']['tta'] == dict(passes=6, type='DISTTAModel', min_max=True)
+    assert written['tta']['tta'] == dict(
+        passes=6,
+        sizes=[[192, 192], [256, 256], [320, 320]],
+        type='DISTTAModel',
+        min_max=True,
+        scale=None,
+    )
     assert written['tta']['seed'] == written['plain']['seed'] == [0, 1]
     assert written['tta']['metrics'] != written['plain']['metrics']
 

@@ -12,6 +12,7 @@ from mmengine.config import Config
 tool = load_tool('analysis_tools/run_ablation.py')
 
 PROTOCOL = dict(protocol='diffdis', quantise=True, min_max=True, binarise=0.5)
+TTA = dict(passes=6, sizes=[[768, 768], [1024, 1024], [1280, 1280]], min_max=False, scale=None)
 
 
 def option(command: list[str], name: str) -> str:
@@ -25,6 +26,7 @@ class Tools:
         self.commands: list[list[str]] = []
         self.failing: str | None = None
         self.protocol = PROTOCOL
+        self.stretched: list[str] = []
 
     def run(self, command, stdout, **_) -> subprocess.CompletedProcess:
         _, script, config, *arguments = command
@@ -42,7 +44,7 @@ class Tools:
         written = dict(
             metrics=metrics,
             protocol=[self.protocol],
-            tta={'passes': 6} if '--tta' in command else False,
+            tta=TTA | {'min_max': config in self.stretched} if '--tta' in command else False,
             seed=0,
             images=3,
         )
@@ -153,10 +155,19 @@ def test_augmented_scores_are_kept_apart(tools, configs, tmp_path):
     arguments = [configs[0], '--work-dir', str(tmp_path / 'work')]
     tool.main(arguments)
     assert tool.main([*arguments, '--tta', '--out', str(tmp_path / 'tta.md')]) == 0
-    assert 'augmentation: 6 passes' in (tmp_path / 'tta.md').read_text()
+    text = (tmp_path / 'tta.md').read_text()
+    assert 'augmentation: 6 passes at 768x768/1024x1024/1280x1280, not stretched, aver' in text
     assert 'augmentation: none' in (tmp_path / 'work' / 'table.md').read_text()
     names = {path.name for path in (tmp_path / 'work' / 'one' / 'seed0').glob('*.json')}
     assert names == {'figures.json', 'figures_tta.json'}
+
+
+def test_stretched_and_unstretched_passes_stand_in_different_tables(tools, configs, tmp_path):
+    tools.stretched = configs[:1]
+    assert tool.main([*configs, '--work-dir', str(tmp_path / 'work'), '--tta']) == 0
+    first, second = (tmp_path / 'work' / 'table.md').read_text().split("protocol '")[1:]
+    assert 'each stretched' in first and '| one |' in first and '| two |' not in first
+    assert 'not stretched' in second and '| two |' in second and '| one |' not in second
 
 
 def test_mistakes_end_in_one_line_before_anything_runs(tools, configs, tmp_path):

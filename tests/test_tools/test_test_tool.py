@@ -51,14 +51,28 @@ def test_scores_are_saved_with_what_they_depend_on(score, tmp_path, channels):
 @pytest.mark.parametrize('channels', [1, 2])
 def test_tta_is_recorded_and_changes_the_scores(score, channels):
     plain, augmented = score(channels=channels), score('--tta', channels=channels)
-    assert augmented['tta'] == {'passes': 4, 'type': 'DISTTAModel', 'min_max': True}
+    assert augmented['tta'] == {
+        'passes': 4,
+        'sizes': [[48, 48], [64, 64]],
+        'type': 'DISTTAModel',
+        'min_max': True,
+        'scale': None,
+    }
     assert augmented['seed'] == 7 and augmented['images'] == 3
     assert augmented['metrics'] != plain['metrics']
     assert augmented['metrics']['MAE'] < 0.99  # mmseg's own merge makes all pixels foreground
 
 
-def test_training_set_is_not_needed(score):
-    assert score('--cfg-options', 'train_dataloader.dataset.data_root=nowhere')['images'] == 3
+def test_training_set_is_not_needed(score, capsys):
+    option = 'train_dataloader.dataset.data_root=nowhere'
+    assert score('--cfg-options', option, 'log_level=ERROR')['images'] == 3
+    assert f'without effect on this test: --cfg-options {option}\n' in capsys.readouterr().err
+
+
+def test_option_that_the_command_decides_is_refused(score):
+    for option, argument in (('load_from=x', 'CKPT'), ('work_dir=x', '--work-dir')):
+        with pytest.raises(SystemExit, match=f'{option} changes nothing: {argument} decides it'):
+            score('--cfg-options', option)
 
 
 def test_options_change_the_protocol(score):

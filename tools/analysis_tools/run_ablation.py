@@ -99,12 +99,14 @@ def describe_protocol(result: dict, noise_seed: int | list | None = None) -> str
         result: What tools/test.py wrote.
         noise_seed: Seed to name for a model without inference noise.
     """
+    from mmdiffdis.models.tta import describe_tta
+
     protocols = [
         f"'{protocol['protocol']}' "
         f'({", ".join(f"{key}={protocol[key]}" for key in ("quantise", "min_max", "binarise"))})'
         for protocol in result['protocol']
     ]
-    tta = f'{result["tta"]["passes"]} passes' if result['tta'] else 'none'
+    tta = describe_tta(result['tta']) if result['tta'] else 'none'
     seed = noise_seed if result['seed'] is None else result['seed']
     return (
         f'protocol {" and ".join(protocols) or "unknown"}; test-time augmentation: {tta}; '

@@ -12,6 +12,11 @@ train_pipeline = [
 ]
 val_pipeline = [_base_.load_image, resize, *_base_.load_gt_edge_and_pack]
 test_pipeline = [_base_.load_image, resize, *_base_.load_gt_and_pack]
+tta_resizes = [dict(type='DISResize', scale=(side, side)) for side in (320, 384, 448)]
+tta_pipeline = [
+    _base_.load_image,
+    dict(type='TestTimeAug', transforms=[tta_resizes, *_base_.tta_after_resize]),
+]
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))
