@@ -225,9 +225,19 @@ def test_images_that_are_not_synthetic_are_never_replaced(tmp_path: Path):
     real = tmp_path / 'DIS-TR' / 'im' / '1#photo.jpg'
     real.parent.mkdir(parents=True)
     real.write_bytes(b'real')
-    with pytest.raises(FileExistsError, match='holds 1 images but no synthetic_dis.json'):
+    for _ in range(2):  # without and with a record of a set
+        with pytest.raises(FileExistsError, match=r'holds 1 files, such as DIS-TR/im/1#photo\.jpg'):
+            write_dataset(tmp_path, 1, 0, workers=1, size=(32, 32), overwrite=True)
+        assert real.read_bytes() == b'real'
+        (tmp_path / 'synthetic_dis.json').write_text('{"num_train": 1, "num_val": 0, "seed": 0}')
+    (tmp_path / 'synthetic_dis.json').write_text('{"mine": 1}')
+    with pytest.raises(FileExistsError, match='is not the record of a synthetic set'):
         write_dataset(tmp_path, 1, 0, workers=1, size=(32, 32), overwrite=True)
-    assert real.read_bytes() == b'real'
+    real.unlink()
+    (tmp_path / 'synthetic_dis.json').unlink()
+    (tmp_path / 'contact_sheet.jpg').write_bytes(b'mine')
+    with pytest.raises(FileExistsError, match='such as contact_sheet.jpg'):
+        write_dataset(tmp_path, 1, 0, workers=1, size=(32, 32), overwrite=True)
 
 
 @pytest.mark.parametrize(

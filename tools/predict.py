@@ -10,7 +10,8 @@ out.
 
 Results are written whole or not at all, and DIR/predict.json records where each comes from.
 Finished results are skipped, so that an interrupted run goes on where it stopped if it is repeated;
-results of other options, weights or inputs raise an error unless --overwrite.
+those of another input, config or weights are made anew. Contents are compared, not names and times.
+Results of other options, and files that are no results, raise an error unless --overwrite.
 
 A video becomes a video, `DIR/<stem>.mp4`, all frames of which start from the same noise, without
 sound (a last odd column or row is cut off); or, with --frames, the images `DIR/<stem>/000000.png`,
@@ -34,7 +35,15 @@ COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-
 # Options that decide the results, except for rounding, and those that do not.
 DECISIVE = ('type', 'seed', 'precision', 'encoder_precision', 'tf32')
 LISTED = 20  # images in which nothing was found
-INCIDENTAL = ('config', 'device', 'batch_size', 'compile', 'channels_last', 'vae_slicing')
+INCIDENTAL = (
+    'config',
+    'checkpoint',
+    'device',
+    'batch_size',
+    'compile',
+    'channels_last',
+    'vae_slicing',
+)
 
 
 def _folder(name: str) -> Path:
@@ -76,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmdiffdis.apis import DISInferencer
     from mmdiffdis.apis.configs import image_transforms, load_config
-    from mmdiffdis.apis.predicting import NoEdgesError, Prediction, Record, file_identity, plan
+    from mmdiffdis.apis.predicting import NoEdgesError, Prediction, Record, hash_weights, plan
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.utils.environment import versions
     from mmdiffdis.utils.files import printable
@@ -87,20 +96,13 @@ def main(argv: list[str] | None = None) -> int:
         if args.out.is_file():
             raise NotADirectoryError(f"--out '{args.out}' is a file: expected a folder for results")
         config = load_config(args.config)
-        settings = {name: getattr(args, name) for name in DECISIVE} | {
-            'model': config.get('model'),
-            'pipeline': image_transforms(config),
-            'checkpoint': file_identity(Path(args.checkpoint)),
-        }
-        details = {name: getattr(args, name) for name in INCIDENTAL} | {'versions': versions()}
-        record = Record(args.out, settings, details)
+        record = Record(args.out)
         jobs, left_out = plan(args.input, args.type, args.frames, record)
         if left_out:
             print(f"left out {left_out} of the inputs: results in --out '{args.out}'")
         args.out.mkdir(parents=True, exist_ok=True)
         if not os.access(args.out, os.W_OK):
             raise PermissionError(f"cannot write to --out '{args.out}'")
-        remaining = [job for job in jobs if args.overwrite or not record.is_done(job[1], job[0])]
         inferencer = DISInferencer(
             config,
             args.checkpoint,
@@ -114,6 +116,15 @@ def main(argv: list[str] | None = None) -> int:
             channels_last=args.channels_last,
             vae_slicing=args.vae_slicing,
         )
+        settings = {name: getattr(args, name) for name in DECISIVE} | {
+            'model': config.model,
+            'pipeline': image_transforms(config),
+            'weights': hash_weights(inferencer.model),
+        }
+        details = {name: getattr(args, name) for name in INCIDENTAL} | {'versions': versions()}
+        record.set_run(settings, details)
+        remaining = [job for job in jobs if args.overwrite or not record.is_done(job[1], job[0])]
+        outdated = 0 if args.overwrite else sum(result.is_file() for _, result in remaining)
     prediction = Prediction(inferencer, record, args.type, args.batch_size, args.frames)
     start = time.perf_counter()
     interrupted = False
@@ -136,6 +147,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f'  and {len(prediction.empty) - LISTED} more')
     if any(path.suffix == '.mp4' for path in prediction.written):
         print('videos were written without the sound of their inputs')
+    if outdated:
+        print(f'{outdated} of another input, config or weights were to be made anew')
     for line in prediction.skipped:
         print(f'skipped {line}', file=sys.stderr)
     if interrupted:

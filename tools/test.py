@@ -58,7 +58,7 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
     """
     from mmdiffdis.apis.configs import load_config
 
-    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+    if '://' not in args.checkpoint and not Path(args.checkpoint).expanduser().is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
     if args.out is not None and args.out.is_dir():
         raise ValueError(f'--out {args.out} is a folder: expected the name of a JSON file')

@@ -67,7 +67,7 @@ def train(args: argparse.Namespace) -> None:
     from mmdiffdis.cli import RUN_ERRORS, one_line_errors
     from mmdiffdis.engine.launcher import set_launcher
     from mmdiffdis.engine.mixed_precision import check_mixed_precision, set_mixed_precision
-    from mmdiffdis.engine.resume import check_strategy, set_resume
+    from mmdiffdis.engine.resume import check_strategy, claim_work_dir, set_resume
 
     with one_line_errors():
         config = load_config(
@@ -81,6 +81,7 @@ def train(args: argparse.Namespace) -> None:
             set_mixed_precision(config, get_device())
         check_mixed_precision(config, get_device())
         check_strategy(config)
+        claim = claim_work_dir(config)  # kept until the end
         # A strategy, such as FSDP, brings a runner of its own.
         build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
         runner = build(config)
@@ -88,6 +89,8 @@ def train(args: argparse.Namespace) -> None:
         _ = runner.train_loop, runner.val_loop
     with one_line_errors(RUN_ERRORS):
         runner.train()
+    if claim is not None:
+        claim.close()
 
 
 def main() -> None:

@@ -98,7 +98,8 @@ def load_config(
         if loader.get('num_workers') == 0 and loader.get('persistent_workers'):
             loader.persistent_workers = False  # torch refuses it without workers
     name = Path(config.filename or 'config').stem
-    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{name}'
+    work_dir = work_dir or config.get('work_dir') or f'work_dirs/{name}'
+    config.work_dir = str(Path(work_dir).expanduser())
     return config
 
 
@@ -333,7 +334,7 @@ def _stretch_schedules(config: Config, before: int | None) -> None:
     if changes:
         print_log(
             f'schedules follow the length of training, {before} -> {now}: {", ".join(changes)} '
-            '(an option that begins with param_scheduler sets them)',
+            '(options that begin with param_scheduler set them; a resumed training keeps its own)',
             logger='current',
         )
 

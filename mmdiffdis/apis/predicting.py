@@ -3,11 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
 from tqdm import tqdm
 
 from ..images.panels import overlay, panel, to_grey
@@ -36,34 +39,35 @@ class NoEdgesError(LookupError):
     """Edges are to be written, and the model predicts none."""
 
 
+# Settings that `Record` compares besides the options: if one changed, a result is made anew.
+CONTENTS = ('model', 'pipeline', 'weights', 'input')
+
+
 class Record:
     """`predict.json` in a folder of results, which says where each of them comes from.
 
     The file has a line of JSON for each run, with its settings, and one for each result, with its
-    run, its input, and its own size and time; the last line of a result counts. Lines are only
+    run and with hashes of its input and of itself; the last line of a result counts. Lines are only
     appended, so that a result costs one short write however many there are, and processes can share
     a folder.
 
     A line is appended when its result is complete, just before it is renamed to its final name. A
-    result counts as done if its size and time are those of its line, so that a run can be killed at
-    any moment: nothing unfinished counts, and no finished result lacks its line.
+    result counts as done if its hash is that of its line, so that a run can be killed at any
+    moment: nothing unfinished counts, and no finished result lacks its line. Files may be copied,
+    moved and downloaded again: nothing depends on their times.
 
     Args:
         folder: Folder of the results; it may not exist yet.
-        settings: What decides the results of this run, except for rounding.
-        details: What else is worth recording.
 
     Raises:
         FileExistsError: If the folder has a file of this name that is no such record.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], details: dict[str, Any]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / RECORD_NAME
-        self._settings = json.loads(json.dumps(settings, default=str))
-        self._details = details
-        run = json.dumps([settings, details], default=str)
-        self._run_id = hashlib.sha256(run.encode()).hexdigest()[:12]
+        # During a run, which asks for its video at each frame.
+        self._hash_contents = lru_cache(8)(_hash_contents)
         self._runs: dict[str, dict] = {}  # id -> settings
         self._results: dict[str, dict] = {}  # path inside the folder -> entry
         self._read()
@@ -86,6 +90,19 @@ class Record:
             else:
                 self._runs[entry['run']] = entry['settings']
 
+    def set_run(self, settings: dict[str, Any], details: dict[str, Any]) -> None:
+        """Sets what this run does.
+
+        Args:
+            settings: What decides its results, except for rounding: options, and `CONTENTS` but for
+                the input.
+            details: What else is worth recording.
+        """
+        self._settings = json.loads(json.dumps(settings, default=str))
+        self._details = details
+        run = json.dumps([settings, details], default=str)
+        self._run_id = hashlib.sha256(run.encode()).hexdigest()[:12]
+
     def start(self) -> None:
         """Records this run, unless one of the same settings and details is recorded already."""
         if self._run_id not in self._runs:
@@ -100,13 +117,13 @@ class Record:
             unfinished: Where it is, complete.
             source: The image or video that it was made from.
         """
-        result.unlink(missing_ok=True)  # could have the size and time of the new one
+        result.unlink(missing_ok=True)  # killed now, the run would leave one that its line denies
         entry = {
             'result': self._name(result),
             'run': self._run_id,
-            'input': file_identity(source),
+            'input': self._hash(source),
             'path': str(source),
-            'file': _size_and_time(unfinished),
+            'file': self._hash(unfinished),
         }
         self._append(entry)
         self._results[entry['result']] = entry
@@ -117,47 +134,52 @@ class Record:
         return inside and self._entry(path) is not None
 
     def is_done(self, result: Path, source: Path) -> bool:
-        """Returns whether a result is there; a folder of frames may lack some, and never is.
+        """Returns whether a result is there, made as this run would make it.
+
+        A folder of frames may lack some, and never is.
 
         Args:
             result: Path of a file, or of a folder of frames.
             source: The image or video that it is made from.
 
         Raises:
-            FileExistsError: If a file is there that this run would not make.
+            FileExistsError: If a file is there that is no result, or was made by other options.
         """
         if result.is_dir():
             for frame in sorted(result.glob('[0-9]' * 6 + '.png')):
-                self._check(frame, source)
+                self._is_up_to_date(frame, source)
             return False
-        if not result.is_file():
-            return False
-        self._check(result, source)
-        return True
+        return result.is_file() and self._is_up_to_date(result, source)
 
-    def _check(self, result: Path, source: Path) -> None:
+    def _is_up_to_date(self, result: Path, source: Path) -> bool:
         entry = self._entry(result)
         if entry is None:
-            problem = f'{RECORD_NAME} does not list it, or it was changed'
+            problems = [f'{RECORD_NAME} does not list it, or it was changed']
         else:
             before = {**self._runs[entry['run']], 'input': entry['input']}
-            now = {**self._settings, 'input': file_identity(source)}
-            problem = '; '.join(
-                _difference(key, before.get(key), now[key])
-                for key in now
-                if before.get(key) != now[key]
-            )
-        if problem:
+            options = [key for key in self._settings if key not in CONTENTS]
+            problems = [
+                f'{key} {before.get(key)}, now {self._settings[key]}'
+                for key in options
+                if before.get(key) != self._settings[key]
+            ]
+        if problems:
             raise FileExistsError(
-                f"'{result}' is not what this run would make ({problem}): choose another --out, or "
-                '--overwrite'
+                f"'{result}' is not what this run would make ({'; '.join(problems)}): choose "
+                'another --out, or --overwrite'
             )
+        now = {**self._settings, 'input': self._hash(source) if source.is_file() else None}
+        return all(before.get(key) == now[key] for key in CONTENTS)
 
     def _entry(self, result: Path) -> dict | None:
         """Returns the entry of a result that is as it was written, or None."""
         entry = self._results.get(self._name(result))
         is_known = entry is not None and entry['run'] in self._runs
-        return entry if is_known and entry['file'] == _size_and_time(result) else None
+        return entry if is_known and entry['file'] == self._hash(result) else None
+
+    def _hash(self, path: Path) -> str:
+        status = path.stat()
+        return self._hash_contents(path, status.st_size, status.st_mtime_ns)
 
     def _name(self, result: Path) -> str:
         path = result.parent.resolve() / result.name
@@ -169,19 +191,22 @@ class Record:
             file.write(('\n' if file.tell() else '') + json.dumps(entry, default=str))
 
 
-def _size_and_time(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, int(status.st_mtime)]
+def _hash_contents(path: Path, size: int, time: int) -> str:
+    """Returns a hash of a file's contents; size and time are keys of a cache."""
+    total = hashlib.blake2b(digest_size=16)
+    with path.open('rb') as file:
+        while chunk := file.read(2**20):
+            total.update(chunk)
+    return total.hexdigest()
 
 
-def file_identity(path: Path) -> list:
-    """Returns name, size and time of a file; of what is no local file, the last part of its URL."""
-    return [path.name, *_size_and_time(path)] if path.is_file() else [path.name]
-
-
-def _difference(key: str, before: Any, now: Any) -> str:
-    text = f'{key} {before}, now {now}'
-    return text if len(text) < 200 else f'another {key}'
+def hash_weights(model: nn.Module) -> str:
+    """Returns a hash of a model's state, whichever file or URL it was loaded from."""
+    total = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        total.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 Job = tuple[Path, Path]  # an image or video, and its result

@@ -1,13 +1,23 @@
 """Selection of the checkpoint that a training resumes from."""
 
 import logging
+import os
 import re
 from pathlib import Path
+from typing import IO
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..checkpoints import CheckpointError, is_whole
+from ..utils.files import UNFINISHED, lock
+
+# Launcher -> variables of the environment that hold the rank before there is a process group.
+_RANKS = {
+    'pytorch': ('RANK',),
+    'slurm': ('SLURM_PROCID',),
+    'mpi': ('OMPI_COMM_WORLD_RANK',),
+}
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
@@ -46,6 +56,48 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     return None
 
 
+def _deepspeed_checkpoints(work_dir: str | Path) -> list[Path]:
+    return [path for path in sorted(Path(work_dir).glob('*.pth')) if path.is_dir()]
+
+
+def claim_work_dir(config: Config) -> IO | None:
+    """Keeps other trainings out of the work dir for as long as the result is open.
+
+    Removes what a killed training had begun to write there. Only the main process does anything.
+
+    Args:
+        config: Training config, after `set_resume`.
+
+    Raises:
+        FileExistsError: If the work dir holds another training, which this one does not resume, or
+            if one is running there.
+    """
+    if any(int(os.environ.get(name, 0)) for name in _RANKS.get(config.launcher, ())):
+        return None
+    work_dir = Path(config.work_dir)
+    checkpoints = [
+        path.name
+        for path in sorted(work_dir.glob('*.pth'))
+        if re.match(r'(iter|epoch)_\d+\.|best_', path.name)
+    ]
+    if checkpoints and not config.get('resume'):
+        raise FileExistsError(
+            f'{work_dir} holds the checkpoints of another training ({checkpoints[0]}, ...), which '
+            'this one would replace: --resume continues it, --work-dir FOLDER starts elsewhere'
+        )
+    work_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        file = lock(work_dir / '.lock')
+    except BlockingIOError as error:
+        raise FileExistsError(
+            f'a training is running in {work_dir}: wait for its end, or --work-dir FOLDER'
+        ) from error
+    if file is not None:
+        for path in work_dir.glob(f'{UNFINISHED}*.pth'):
+            path.unlink()
+    return file
+
+
 def set_resume(config: Config, resume: str | None) -> None:
     """Makes a training resume.
 
@@ -62,12 +114,18 @@ def set_resume(config: Config, resume: str | None) -> None:
         resume = 'auto'
     if resume is None:
         return
+    if resume == 'auto' and (folders := _deepspeed_checkpoints(config.work_dir)):
+        raise ValueError(
+            f'cannot resume from {folders[0]}: it is a folder that DeepSpeed wrote; choose another '
+            '--work-dir for a new training'
+        )
     if resume == 'auto':
         resume = latest_checkpoint(config.work_dir)
         if resume is None:
             print_log(f'nothing to resume from in {config.work_dir}: starting a new training')
             config.resume = False
             return
+    resume = str(Path(resume).expanduser())
     if not Path(resume).is_file():
         raise FileNotFoundError(
             f'cannot resume: checkpoint {resume} does not exist; expected a .pth file'
@@ -84,9 +142,20 @@ def set_resume(config: Config, resume: str | None) -> None:
 def check_strategy(config: Config) -> None:
     """Checks that a training with MMEngine's runner of strategies can be resumed.
 
+    Args:
+        config: Training config, after `set_resume`.
+
     Raises:
-        ValueError: If `config` combines a strategy with a moving average of the weights.
+        ValueError: If `config` combines a strategy with a moving average of the weights, or
+            DeepSpeed with a checkpoint to start from.
     """
+    strategy = (config.get('strategy') or {}).get('type', '')
+    if strategy.startswith('DeepSpeed') and (config.get('load_from') or config.get('resume')):
+        raise ValueError(
+            f'{strategy} does not start from {config.get("load_from") or "checkpoints"}: it reads '
+            'folders of its own only, as pickles that may run any program; train without it, or '
+            "give weights in a config, as model.init_cfg=dict(type='Pretrained', checkpoint=...)"
+        )
     hooks = [*config.get('default_hooks', {}).values(), *config.get('custom_hooks', [])]
     if 'runner_type' in config and any(hook and hook['type'] == 'EMAHook' for hook in hooks):
         raise ValueError(

@@ -1,11 +1,9 @@
 """Checkpoints that an interruption or a full disk cannot damage."""
 
 import os
-import re
 from pathlib import Path
 
 import torch
-from mmengine.dist import is_main_process
 from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
@@ -91,12 +89,8 @@ class WholeCheckpointHook(CheckpointHook):
         self._position: dict[str, int] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Removes what a killed process had begun to write, and defers further removals."""
+        """Defers removals."""
         super().before_train(runner)
-        if is_main_process() and isinstance(self.file_backend, WholeFilesBackend):
-            for path in Path(self.out_dir).glob('.*.pth'):
-                if re.match(r'\.\d+\.', path.name):
-                    path.unlink()
         self.file_backend = DeferredRemoval(self.file_backend)
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         length = self.interval * (len(runner.train_dataloader) if self.by_epoch else 1)

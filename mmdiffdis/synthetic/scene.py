@@ -89,6 +89,11 @@ def kind_of(seed: int, split: str, index: int) -> str:
     return deck[rng.permutation(len(deck))[position]]
 
 
+def stem_of(seed: int, split: str, index: int) -> str:
+    """Returns the stem of the file names of image `index`."""
+    return f'{index:04d}#{kind_of(seed, split, index)}'
+
+
 def draw_sample(seed: int, split: str, index: int, height: int = 256, width: int = 256) -> Sample:
     """Draws image `index` of a split; the pixels depend on the arguments alone.
 
@@ -113,7 +118,7 @@ def draw_sample(seed: int, split: str, index: int, height: int = 256, width: int
 
     pixels = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
     mask = np.round(alpha * 255).astype(np.uint8)
-    return Sample(pixels, mask, kind, f'{index:04d}#{kind}')
+    return Sample(pixels, mask, kind, stem_of(seed, split, index))
 
 
 def draw_parts(rng: np.random.Generator, kind: str, height: int, width: int) -> np.ndarray:

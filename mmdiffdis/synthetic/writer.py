@@ -14,11 +14,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..images.panels import contact_sheet, evenly_spaced
-from .scene import SPLITS, Sample, draw_sample
+from .scene import SPLITS, Sample, draw_sample, stem_of
 
 JPEG_QUALITY = 95
 MIN_SIDE = 32
 CONTACT_SHEET_PAIRS = 48
+CONTACT_SHEET = 'contact_sheet.jpg'
 RECORD = 'synthetic_dis.json'
 
 
@@ -45,7 +46,7 @@ def write_dataset(
     Raises:
         ValueError: If a number, the seed, the size or the workers are out of range.
         FileExistsError: If `out` is a file, is not empty without `overwrite`, or has images that
-            are not of a synthetic set.
+            its record does not list.
     """
     _check_arguments(num_train, num_val, seed, size, workers)
     out = Path(out)
@@ -84,7 +85,7 @@ def write_dataset(
     sheet = contact_sheet(
         [(sample.stem, sample.image[..., ::-1], sample.mask) for sample in samples]
     )
-    Image.fromarray(sheet).save(out / 'contact_sheet.jpg', quality=JPEG_QUALITY)
+    Image.fromarray(sheet).save(out / CONTACT_SHEET, quality=JPEG_QUALITY)
     return out
 
 
@@ -119,19 +120,41 @@ def _remove_earlier_set(out: Path, overwrite: bool) -> None:
             f'{out} is not empty; choose another folder, or pass --overwrite (overwrite=True) to '
             'replace the set in it'
         )
-    earlier = [
+    found = {
         path
-        for split in SPLITS
-        for folder, ending in (('im', 'jpg'), ('gt', 'png'))
-        for path in (out / split / folder).glob(f'*.{ending}')
-    ]
-    if earlier and not (out / RECORD).is_file():
+        for folder in (out, *(out / split / part for split in SPLITS for part in ('im', 'gt')))
+        for path in folder.glob('*.*')
+        if folder != out or path.name == CONTACT_SHEET
+    }
+    listed = _files_of(out)
+    if others := sorted(found - listed):
         raise FileExistsError(
-            f'{out} holds {len(earlier)} images but no {RECORD}: they are not of a synthetic set '
-            'and will not be replaced; choose another folder'
+            f'{out} holds {len(others)} files, such as {others[0].relative_to(out)}, that are not '
+            f'of the set that {RECORD} records: move them away, or choose another folder'
         )
-    for path in earlier:
+    for path in found:
         path.unlink()
+
+
+def _files_of(out: Path) -> set[Path]:
+    """Returns the paths of all images of the set that is recorded in `out`."""
+    if not (out / RECORD).is_file():
+        return set()
+    try:
+        record = json.loads((out / RECORD).read_text())
+        numbers = zip(SPLITS, (record['num_train'], record['num_val']), strict=True)
+        jobs = [(split, index) for split, number in numbers for index in range(number)]
+        stems = [(split, stem_of(record['seed'], split, index)) for split, index in jobs]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileExistsError(
+            f'{out / RECORD} is not the record of a synthetic set: choose another folder'
+        ) from error
+    images = {out / split / 'im' / f'{stem}.jpg' for split, stem in stems}
+    return (
+        images
+        | {out / split / 'gt' / f'{stem}.png' for split, stem in stems}
+        | {out / CONTACT_SHEET}
+    )
 
 
 def _check_arguments(

@@ -1,4 +1,4 @@
-"""Atomic writing, settings beside results, and stems of file names."""
+"""Atomic writing, locks, settings beside results, and stems of file names."""
 
 import json
 import os
@@ -6,7 +6,13 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 UNFINISHED = '.unfinished-'  # how names of temporary files begin
 
@@ -25,6 +31,28 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock(path: Path) -> IO | None:
+    """Locks a file, made if needed, until this process ends, however it does, or closes the result.
+
+    Within one process there is no lock. None where the system or the disk has no locks.
+
+    Raises:
+        BlockingIOError: If another process has locked it.
+    """
+    if fcntl is None:
+        return None
+    file = path.open('a')
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by forked workers
+    except (BlockingIOError, PermissionError) as error:
+        file.close()
+        raise BlockingIOError(f'{path} is locked by another process') from error
+    except OSError:  # a disk without locks
+        file.close()
+        return None
+    return file
 
 
 def save_json(content: dict, path: Path) -> None:

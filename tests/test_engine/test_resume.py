@@ -1,5 +1,7 @@
 """Selection of the checkpoint that a training resumes from."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ from mmengine.config import Config
 
 from mmdiffdis.checkpoints import CheckpointError
 from mmdiffdis.engine import resume
-from mmdiffdis.engine.resume import check_strategy, latest_checkpoint, set_resume
+from mmdiffdis.engine.resume import check_strategy, claim_work_dir, latest_checkpoint, set_resume
+from mmdiffdis.utils.files import UNFINISHED
 
 
 @pytest.fixture
@@ -98,6 +101,59 @@ def test_given_checkpoint_must_be_one_of_a_training(work_dir):
     Path('x.safetensors').touch()
     with pytest.raises(ValueError, match='no training state; to start with its weights: --cfg-opt'):
         set_resume(config_of(work_dir), 'x.safetensors')
+
+
+def test_second_training_does_not_replace_the_first(work_dir):
+    config = config_of(work_dir, launcher='none')
+    with pytest.raises(FileExistsError, match=r'another training \(iter_1\.pth, .*--work-dir FOLD'):
+        claim_work_dir(config)
+    set_resume(config, 'auto')
+    claim_work_dir(config).close()
+    for path in work_dir.iterdir():
+        path.unlink()
+    (work_dir / 'mine.pth').touch()
+    claim_work_dir(config_of(work_dir, launcher='none')).close()
+    (work_dir / 'best_maxF_iter_9.pth').touch()
+    with pytest.raises(FileExistsError, match=r'best_maxF_iter_9\.pth'):
+        claim_work_dir(config_of(work_dir, launcher='none'))
+
+
+def test_unfinished_checkpoints_of_a_living_training_stay(tmp_path):
+    leftover = tmp_path / f'{UNFINISHED}123.pth'
+    leftover.touch()
+    code = (
+        'from pathlib import Path; from mmdiffdis.utils.files import lock\n'
+        f'file = lock(Path({str(tmp_path)!r}) / ".lock")\n'
+        'print(flush=True); input()'
+    )
+    living = subprocess.Popen(
+        [sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    living.stdout.readline()
+    config = config_of(tmp_path, launcher='none')
+    with pytest.raises(FileExistsError, match='a training is running in .*, or --work-dir FOLDER'):
+        claim_work_dir(config)
+    assert leftover.exists()
+    living.kill()
+    living.wait()
+    claim = claim_work_dir(config)
+    assert claim is not None and not leftover.exists()
+
+
+def test_only_the_main_process_claims_the_work_dir(work_dir, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    assert claim_work_dir(config_of(work_dir, launcher='pytorch')) is None
+
+
+def test_deepspeed_starts_from_no_checkpoint(work_dir):
+    strategy = dict(type='DeepSpeedStrategy')
+    check_strategy(config_of(work_dir, strategy=strategy))
+    for changes in (dict(load_from='mmdiffdis://x'), dict(load_from='a.pth', resume=True)):
+        with pytest.raises(ValueError, match='DeepSpeedStrategy does not start from .*init_cfg'):
+            check_strategy(config_of(work_dir, strategy=strategy, **changes))
+    (work_dir / 'iter_3.pth').mkdir()
+    with pytest.raises(ValueError, match=r'iter_3\.pth: it is a folder that DeepSpeed wrote'):
+        set_resume(config_of(work_dir), 'auto')
 
 
 def test_moving_average_does_not_go_with_a_strategy():

@@ -64,7 +64,10 @@ def test_models_and_variants_side_by_side(
     assert named == [
         ('diffusion', 'mask'),
         ('diffusion', 'edge'),
-        ('diffusion', 'reference (2 passes at 64x64; each stretched; averaged at the original size)'),
+        (
+            'diffusion',
+            'reference (2 passes at 64x64; each stretched; averaged at the original size)',
+        ),
         ('fcn_2', 'mask'),
     ]
     mask, edge, reference, stock = rows

@@ -13,6 +13,9 @@ def test_failed_write_leaves_the_file_as_it_was(tmp_path):
     save_json({'a': 1}, path)
     with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
         assert temporary.suffix == '.json' and temporary.parent == path.parent
+        with atomic_write(path) as other:  # as of a process of the same id in another container
+            assert other != temporary
+            other.write_text('{"a": 1}')
         temporary.write_text('half')
         raise ZeroDivisionError
     assert [*path.parent.iterdir()] == [path] and json.loads(path.read_text()) == {'a': 1}
