@@ -5,11 +5,13 @@ every component in MMSegmentation's registries; a config asks for that with
 `custom_imports = dict(imports=['mmdiffdis'])`.
 """
 
-from ._compat import apply, check_environment
+from ._compat import add_config_scheme, apply, check_environment, leave_absent_backend
 from .version import __version__
 
+leave_absent_backend()
 check_environment()
 apply()
+add_config_scheme()
 
 from . import checkpoints, datasets, engine, evaluation, models  # noqa: E402, F401
 

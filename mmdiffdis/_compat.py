@@ -15,9 +15,11 @@ from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NO_COMPAT_VARIABLE = 'MMDIFFDIS_NO_COMPAT'
 
 STUB_DOC = 'Stub of the compiled operators of mmcv.'
@@ -66,6 +68,21 @@ def check_environment() -> None:
         )
 
 
+def leave_absent_backend() -> None:
+    """Makes matplotlib, which MMEngine imports, draw files if its backend is not installed.
+
+    Jupyter sets MPLBACKEND for the programs that it starts, to a module that they may lack.
+    """
+    scheme, _, module = os.environ.get('MPLBACKEND', '').partition('module://')
+    if module and not scheme:
+        try:
+            found = find_spec(module)
+        except ModuleNotFoundError:  # of the package around it
+            found = None
+        if found is None:
+            os.environ['MPLBACKEND'] = 'agg'
+
+
 def apply() -> None:
     """Applies every patch that this environment needs; calling it again changes nothing."""
     if os.environ.get(NO_COMPAT_VARIABLE, '0') not in ('', '0'):
@@ -73,6 +90,27 @@ def apply() -> None:
     stub_mmcv_ext()
     restore_find_loader()
     replace_pkg_resources()
+
+
+def add_config_scheme() -> None:
+    """Lets configs inherit ours as `_base_ = 'mmdiffdis::diffdis/NAME.py'` from any folder."""
+    from mmengine.config import Config
+
+    original = Config._get_cfg_path
+    if hasattr(original, 'of_mmdiffdis'):
+        return
+
+    def get_path(path: str, filename: str) -> tuple[str, str | None]:
+        scheme, _, name = path.partition('::')
+        if scheme != 'mmdiffdis':
+            return original(path, filename)
+        file = CONFIGS / name
+        if not file.is_file():
+            raise FileNotFoundError(f'{path} does not exist: expected a file below {CONFIGS}')
+        return str(file), None
+
+    get_path.of_mmdiffdis = True
+    Config._get_cfg_path = staticmethod(get_path)
 
 
 def stub_mmcv_ext() -> None:

@@ -1,6 +1,7 @@
 """Errors of the command line, reported in one line."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +31,15 @@ RUN_ERRORS = (CheckpointError, FloatingPointError, ImportError, OSError)
 
 @contextmanager
 def one_line_errors(kinds: tuple[type[Exception], ...] = BUILD_ERRORS) -> Iterator[None]:
-    """Ends the program with one line, not a traceback, if the block raises one of `kinds`."""
+    """Ends the program with one line, not a traceback, if the block raises one of `kinds`.
+
+    It ends so at Ctrl-C as well, with the exit code of shells.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        print(f'\n{Path(sys.argv[0]).name}: interrupted', file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except kinds as error:
         if os.environ.get(TRACEBACK_VARIABLE, '0') not in ('', '0'):
             raise

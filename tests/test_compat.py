@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from mmdiffdis import _compat
 
@@ -313,3 +314,29 @@ def test_importing_the_package_without_mmcv_gives_the_command():
     assert result.stderr.strip().splitlines()[-1] == (
         'ImportError: mmdiffdis needs mmcv, which is not installed: `pip install mmcv-lite==2.1.0`'
     )
+
+
+def test_config_of_any_folder_inherits_ours_by_name(tmp_path):
+    path = tmp_path / 'own.py'
+    name = 'diffdis/diffdis_tiny_finetune_1xb8-400_own-384x384.py'
+    path.write_text(f"_base_ = 'mmdiffdis::{name}'\ntrain_cfg = dict(val_interval=7)\n")
+    config, base = Config.fromfile(path), Config.fromfile(ROOT / 'configs' / name)
+    base.train_cfg.val_interval = 7
+    assert config.to_dict() == base.to_dict()
+    path.write_text("_base_ = 'mmdiffdis::diffdis/no.py'\n")
+    with pytest.raises(FileNotFoundError, match='mmdiffdis::diffdis/no.py does not exist: expec'):
+        Config.fromfile(path)
+
+
+@pytest.mark.parametrize(
+    ('backend', 'expected'),
+    [
+        ('module://no_such_package.backend_inline', 'agg'),
+        ('module://matplotlib.backends.backend_svg', 'module://matplotlib.backends.backend_svg'),
+        ('pdf', 'pdf'),
+    ],
+)
+def test_backend_of_a_notebook_is_left_if_it_is_absent(monkeypatch, backend, expected):
+    monkeypatch.setenv('MPLBACKEND', backend)
+    _compat.leave_absent_backend()
+    assert os.environ['MPLBACKEND'] == expected

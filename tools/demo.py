@@ -8,7 +8,6 @@ on images that no model has seen, and photographs are predicted with the shipped
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +26,9 @@ SHIPPED = 'mmdiffdis://diffdis_tiny'
 TEST_CONFIG = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'
 FIRST_SEED = 1000  # the shipped checkpoint was trained on the images of seed 0
 PHOTOGRAPHS = ('astronaut', 'cat', 'coffee', 'rocket')
+RECORD = 'demo.json'
+EMPTIED = ('training', 'metrics')
+RESULTS = ('training.png', 'masks', 'panels', 'photos')  # that a demo writes beside these
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,27 +59,60 @@ def run(tool: str, *arguments) -> None:
         sys.exit(f'demo: {tool} failed with exit code {result.returncode}')
 
 
-def bfloat16_is_fast() -> bool:
-    """Returns whether a convolution in bfloat16 takes less than twice the time of float32.
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raises ValueError or OSError for arguments that would fail after minutes."""
+    from mmdiffdis.apis import find_pictures
+    from mmdiffdis.images.reading import read_size
 
-    CPUs without instructions for bfloat16 emulate it, more than a hundred times as slowly.
+    for name, least in (('seed', 0), ('num_train', 1), ('num_val', 1), ('iters', 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise ValueError(f'--{name.replace("_", "-")} {value}: expected {least} or more')
+    for photo in find_pictures(args.photos or []):
+        read_size(photo)
+
+
+def list_files(out: Path) -> set[str]:
+    """Returns the files, below `out`, of the folders that a demo empties before it starts."""
+    paths = [path for name in EMPTIED for path in (out / name).rglob('*')]
+    return {path.relative_to(out).as_posix() for path in paths if not path.is_dir()}
+
+
+def remove_earlier_demo(out: Path) -> None:
+    """Removes training and metrics of an earlier demo, the files that its record lists.
+
+    Raises:
+        FileExistsError: If `out` has files in the places of results that no record lists.
     """
-    import torch
+    record = out / RECORD
+    listed = set(json.loads(record.read_text())['files']) if record.is_file() else set()
+    others = list_files(out) - listed
+    if not record.is_file():
+        others |= {name for name in RESULTS if (out / name).exists()}
+    if others:
+        raise FileExistsError(
+            f"'{out / min(others)}' is not listed in {record}, a demo's record of its files: "
+            'choose another --out, or move it away'
+        )
+    for name in list_files(out):
+        (out / name).unlink()
+    out.mkdir(parents=True, exist_ok=True)
+    record_files(out)
 
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        x, weight = torch.ones(4, 32, 32, 32, dtype=dtype), torch.ones(32, 32, 3, 3, dtype=dtype)
-        for _ in range(2):  # the first call is for set-up
-            start = time.perf_counter()
-            torch.nn.functional.conv2d(x, weight, padding=1)
-            seconds[dtype] = time.perf_counter() - start
-    return seconds[torch.bfloat16] < 2 * seconds[torch.float32]
+
+def record_files(out: Path) -> None:
+    """Records what the demo has written so far into the folders that the next one empties."""
+    (out / RECORD).write_text(json.dumps({'files': sorted(list_files(out))}, indent=2) + '\n')
 
 
 def train(args: argparse.Namespace, data: Path, folder: Path) -> Path:
     """Trains the model from scratch and returns the path of its checkpoint."""
+    import torch
+
+    from mmdiffdis.utils.environment import is_emulated
+
     latents = data / 'latents.safetensors'
-    amp = ['--amp'] if bfloat16_is_fast() else []
+    amp = [] if is_emulated(torch.bfloat16) else ['--amp']
     options = [*amp, '--out', latents, '--seed', args.seed]
     options += ['--cfg-options', f'train_dataloader.dataset.data_root={data}']
     run('dataset_converters/encode_latents', LATENTS_CONFIG, *options)
@@ -86,13 +121,9 @@ def train(args: argparse.Namespace, data: Path, folder: Path) -> Path:
     options += ['--cfg-options', f'train_dataloader.dataset.latent_file={latents}']
     options += [f'{loader}_dataloader.dataset.data_root={data}' for loader in ('val', 'test')]
     if args.iters:
-        warmup = max(1, args.iters // 15)
         options += [
             f'train_cfg.max_iters={args.iters}',
             f'train_cfg.val_interval={max(1, args.iters // 3)}',
-            f'param_scheduler.0.end={warmup}',
-            f'param_scheduler.1.begin={warmup}',
-            f'param_scheduler.1.end={args.iters}',
         ]
     run('train', CONFIG, *options)
     return Path((folder / 'last_checkpoint').read_text().strip())
@@ -171,12 +202,12 @@ def score_untrained(data: Path) -> dict[str, dict[str, float]]:
 
 def plot_training(folder: Path, out: Path) -> None:
     """Plots loss and maxF over the steps of the training in `folder`."""
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     (log,) = folder.glob('*/vis_data/scalars.json')
-    records = [json.loads(line) for line in log.read_text().splitlines()]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
-    for axis, name in zip(axes, ('loss', 'maxF'), strict=True):
+    records = [json.loads(line) for line in log.read_text(encoding='utf-8').splitlines()]
+    figure = Figure(figsize=(9, 3.2), layout='constrained')
+    for axis, name in zip(figure.subplots(1, 2), ('loss', 'maxF'), strict=True):
         points = [(record['step'], record[name]) for record in records if name in record]
         axis.plot(*zip(*points, strict=True), marker='o', markersize=3)
         axis.set(xlabel='step', ylabel=name)
@@ -193,22 +224,32 @@ def print_table(table: dict[str, dict[str, float]]) -> None:
 
 
 def main() -> None:
-    """Runs the demo, step by step."""
-    start = time.perf_counter()
+    """Runs the demo."""
     args = parse_args()
 
     import mmdiffdis  # noqa: F401, isort: skip - first, it reports a missing or unsuitable MMEngine
 
+    from mmdiffdis.cli import one_line_errors
+
+    out = args.out.resolve()
+    with one_line_errors((OSError, ValueError)):
+        check_arguments(args)
+        remove_earlier_demo(out)
+        try:
+            run_steps(args, out)
+        finally:
+            record_files(out)
+
+
+def run_steps(args: argparse.Namespace, out: Path) -> None:
+    """Runs the demo, step by step."""
     from mmengine.config import Config
 
     from mmdiffdis.images.photographs import save_photographs
     from mmdiffdis.synthetic import write_dataset
 
-    out = args.out.resolve()
+    start = time.perf_counter()
     data, training, results = out / 'synthetic_dis', out / 'training', out / 'metrics'
-    for folder in (training, results):
-        shutil.rmtree(folder, ignore_errors=True)
-
     print('\n1. Draw images and masks')
     write_dataset(data, args.num_train, args.num_val, seed=FIRST_SEED + args.seed, overwrite=True)
     print('\n2. Train the tiny DiffDIS from scratch')
@@ -224,7 +265,6 @@ def main() -> None:
     photos = args.photos or save_photographs(out / 'photos', PHOTOGRAPHS)
     for kind in ('mask', 'panel'):
         options = ['--out', out / f'{kind}s', '--type', kind]
-        options += ['--overwrite']  # results of an earlier demo
         run('predict', TEST_CONFIG, SHIPPED, *photos, *options)
 
     print(f'\nOn {args.num_val} images, protocol "soft", single scale, seed 0:\n')

@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f'--batch-size {args.batch_size}: expected at least 1')
         if args.out.is_file():
             raise NotADirectoryError(f"--out '{args.out}' is a file: expected a folder for results")
-        config = load_config(args.config)
+        config = load_config(args.config, needs=['model'])
         record = Record(args.out)
         jobs, left_out = plan(args.input, args.type, args.frames, record)
         if left_out:
@@ -128,12 +128,12 @@ def main(argv: list[str] | None = None) -> int:
     prediction = Prediction(inferencer, record, args.type, args.batch_size, args.frames)
     start = time.perf_counter()
     interrupted = False
-    try:
-        with one_line_errors((NoEdgesError,)):
+    with one_line_errors((NoEdgesError,)):
+        try:
             prediction.run(remaining)
-    except KeyboardInterrupt:
-        interrupted = True
-        print('\ninterrupted; the same command goes on from here', file=sys.stderr)
+        except KeyboardInterrupt:
+            interrupted = True
+            print('\ninterrupted; the same command goes on from here', file=sys.stderr)
 
     seconds = time.perf_counter() - start
     print(f'{len(prediction.written)} of {len(jobs)} written to {args.out}, in {seconds:.1f} s')

@@ -62,14 +62,11 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
     if args.out is not None and args.out.is_dir():
         raise ValueError(f'--out {args.out} is a folder: expected the name of a JSON file')
-    config = load_config(args.config, args.work_dir, args.cfg_options)
-    warn_of_unused_options(args)
-    config.load_from, config.resume = args.checkpoint, False
     needed = ['model', 'test_dataloader', 'test_evaluator', 'test_cfg']
     needed += ['tta_model', 'tta_pipeline'] if args.tta else []
-    missing = [key for key in needed if config.get(key) is None]
-    if missing:
-        raise ValueError(f'config {args.config} does not define {", ".join(missing)}')
+    config = load_config(args.config, args.work_dir, args.cfg_options, needs=needed)
+    warn_of_unused_options(args)
+    config.load_from, config.resume = args.checkpoint, False
     if args.tta:
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
         config.model = dict(config.tta_model, module=config.model)

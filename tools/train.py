@@ -68,10 +68,15 @@ def train(args: argparse.Namespace) -> None:
     from mmdiffdis.engine.launcher import set_launcher
     from mmdiffdis.engine.mixed_precision import check_mixed_precision, set_mixed_precision
     from mmdiffdis.engine.resume import check_strategy, claim_work_dir, set_resume
+    from mmdiffdis.utils.environment import check_compiler
 
     with one_line_errors():
         config = load_config(
-            args.config, args.work_dir, args.cfg_options, [OPTIONS[name] for name in args.options]
+            args.config,
+            args.work_dir,
+            args.cfg_options,
+            [OPTIONS[name] for name in args.options],
+            needs=('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
         )
         set_launcher(config, args.launcher, args.local_rank)
         set_resume(config, args.resume)
@@ -81,6 +86,8 @@ def train(args: argparse.Namespace) -> None:
             set_mixed_precision(config, get_device())
         check_mixed_precision(config, get_device())
         check_strategy(config)
+        if config.get('compile'):
+            check_compiler(get_device())
         claim = claim_work_dir(config)  # kept until the end
         # A strategy, such as FSDP, brings a runner of its own.
         build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg

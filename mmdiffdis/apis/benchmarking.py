@@ -218,7 +218,7 @@ def load_candidate(
         ValueError: If the reference is asked for, and the config has no `tta_pipeline`.
     """
     name, checkpoint = split_model(model)
-    config = load_config(name)
+    config = load_config(name, needs=['model'])
     options = dict(VARIANTS[variant])
     if options.get('edge') and not predicts_edges(config.model):
         return None

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+from .._compat import CONFIGS
 
 # Keys that a config may have beside the arguments of `Runner`, read from `Runner.cfg`.
 _OTHER_CONFIG_KEYS = {
@@ -51,6 +51,7 @@ def load_config(
     work_dir: str | None = None,
     options: Sequence[str] | Mapping[str, Any] = (),
     fragments: Sequence[Path] = (),
+    needs: Sequence[str] = (),
 ) -> Config:
     """Returns a config with a `work_dir`, and with fragments and `options` merged in.
 
@@ -66,12 +67,13 @@ def load_config(
         fragments: Config files that are merged in before `options`, such as
             `configs/_base_/options/*.py`. MMEngine's inheritance would refuse two that set the same
             key.
+        needs: Keys that the config must have.
 
     Raises:
         FileNotFoundError: If there is no such config.
         TypeError: If `config` is something else.
         ValueError: If an option is not of the form KEY=VALUE, or begins with a key that neither the
-            config nor `Runner` knows, or that changes nothing.
+            config nor `Runner` knows, or that changes nothing; if the config lacks what it needs.
     """
     if isinstance(config, (str, Path)):
         config = Config.fromfile(_find(config))
@@ -97,6 +99,9 @@ def load_config(
         loader = config.get(key) or {}
         if loader.get('num_workers') == 0 and loader.get('persistent_workers'):
             loader.persistent_workers = False  # torch refuses it without workers
+    missing = [key for key in needs if config.get(key) is None]
+    if missing:
+        raise ValueError(f'config {config.filename} does not define {", ".join(missing)}')
     name = Path(config.filename or 'config').stem
     work_dir = work_dir or config.get('work_dir') or f'work_dirs/{name}'
     config.work_dir = str(Path(work_dir).expanduser())
@@ -358,7 +363,7 @@ def image_transforms(config: Config) -> list[ConfigDict]:
     if not tested and named is None:
         raise ValueError(
             f'config {config.filename} does not say how to prepare an image: expected '
-            'test_dataloader.dataset.pipeline or test_pipeline'
+            'test_pipeline or test_dataloader.dataset.pipeline'
         )
     if not tested:
         return without_loading(named)

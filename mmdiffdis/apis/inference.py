@@ -1,6 +1,7 @@
 """Prediction of masks from a config and a checkpoint."""
 
 import logging
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ from PIL import Image
 from ..checkpoints import explain_misfits
 from ..images.panels import cutout
 from ..structures import foreground_probability
+from ..utils.environment import check_compiler, is_emulated
 from ..utils.files import stem_of
 from ..utils.parallel import map_ahead
 from .configs import image_transforms, load_config, with_test_options
@@ -126,6 +128,9 @@ class DISInferencer:
         TypeError: If the config is something else.
         CheckpointError: If the checkpoint is damaged or does not fit the model exactly.
 
+    Calls of several threads may overlap. A process that is forked after torch has computed anything
+    on the CPU may wait forever in a call: start processes by 'spawn'.
+
     Example::
 
         inferencer = DISInferencer('config.py', 'weights.safetensors')
@@ -148,9 +153,7 @@ class DISInferencer:
         channels_last: bool = False,
         vae_slicing: bool = False,
     ) -> None:
-        config = load_config(config)
-        if config.get('model') is None:
-            raise ValueError(f'config {config.filename} has no model')
+        config = load_config(config, needs=['model'])
         if compile and compile not in COMPILE_MODES:
             raise ValueError(f'compile={compile!r}: expected one of {list(COMPILE_MODES)}')
         dtype = dtype_of('precision', precision)
@@ -158,6 +161,8 @@ class DISInferencer:
         init_default_scope(config.get('default_scope', 'mmseg'))
         self.pipeline = Compose(image_transforms(config))
         self.device = choose_device(device)
+        if compile:
+            check_compiler(self.device)
         self.edge = edge
         self.model = MODELS.build(with_test_options(config.model, edge, seed))
         if checkpoint is None:
@@ -166,6 +171,8 @@ class DISInferencer:
             with explain_misfits(checkpoint):
                 load_checkpoint(self.model, str(checkpoint), map_location='cpu', strict=True)
         self.model.to(self.device).eval()
+        self._warn_of_emulation({dtype, encoder_dtype} - {torch.float32})
+        self._process = os.getpid()
         self._tf32 = tf32
         self._autocast = nullcontext()
         if hasattr(self.model, 'set_precision'):
@@ -204,6 +211,20 @@ class DISInferencer:
             )
         if encoder_dtype is not torch.float32 or (self._tf32 and self.device.type == 'cuda'):
             _warn('encoder not in full float32: masks may differ by more than 2/255')
+
+    def _warn_of_emulation(self, dtypes: set[torch.dtype]) -> None:
+        for dtype in dtypes if self.device.type == 'cpu' else ():
+            if is_emulated(dtype):
+                name = str(dtype).removeprefix('torch.')
+                _warn(f'this CPU emulates {name}, which takes many times as long as float32')
+
+    def _warn_of_fork(self) -> None:
+        if os.getpid() != self._process and torch.get_num_threads() > 1:
+            self._process = os.getpid()
+            _warn(
+                'predicting in a forked process: torch may wait for threads that the fork left '
+                "behind; start processes by 'spawn', or set OMP_NUM_THREADS=1"
+            )
 
     def compiled_blocks(self) -> list[torch.nn.Module]:
         """Returns the modules that are compiled one by one, without the code between them."""
@@ -283,6 +304,7 @@ class DISInferencer:
 
     def predict(self, batch: Sequence[PreparedImage]) -> list[DISResult]:
         """Predicts images that the pipeline has brought to one size."""
+        self._warn_of_fork()
         if self._is_compiled:
             # Otherwise CUDA graphs take each compiled block for a step of its own, which frees what
             # the block before it returned.
@@ -364,23 +386,25 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     """Returns a device; for None a GPU if there is one, or else the CPU, which is logged.
 
     Raises:
-        ValueError: If the device is not known or not available.
+        ValueError: If the device is not known or not available; the message names those that are.
     """
-    is_available = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available()}
+    gpus = [f'cuda:{index}' for index in range(torch.cuda.device_count())]
+    gpus += ['mps'] if torch.backends.mps.is_available() else []
     if device is None:
-        kind = next((kind for kind, available in is_available.items() if available), 'cpu')
-        if kind == 'cpu':
+        if not gpus:
             print_log('no GPU found: predicting on the CPU', logger='current')
-        return torch.device(kind)
+        return torch.device(gpus[0].split(':')[0] if gpus else 'cpu')
     try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device={device!r}: expected 'cpu', 'cuda' or 'mps'") from error
-    if not is_available.get(device.type, True):
+        chosen = torch.device(device)
+        if chosen.type == 'meta':
+            raise RuntimeError('it computes nothing')
+        torch.empty(0, device=chosen)
+    except Exception as error:  # each kind of device fails in its own way
         raise ValueError(
-            f"device='{device}': there is no {device.type} device; leave it out to choose one"
-        )
-    return device
+            f"device='{device}' is not there: expected one of {', '.join(['cpu', *gpus])}; leave "
+            'it out to choose one'
+        ) from error
+    return chosen
 
 
 @contextmanager

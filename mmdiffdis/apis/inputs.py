@@ -4,7 +4,7 @@ import glob
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -44,7 +44,7 @@ def find_pictures(inputs: list[str]) -> list[Path]:
         elif path.is_file():
             files = [path]
         else:
-            files = sorted(Path(file) for file in glob.glob(name, recursive=True))
+            files = sorted({Path(file) for file in _glob(name)})
             files = [file for file in files if _is_file_or_broken_link(file)]
             if not files:
                 raise FileNotFoundError(f"'{name}' is no file, no folder and matches no file")
@@ -52,6 +52,30 @@ def find_pictures(inputs: list[str]) -> list[Path]:
             # not Path.resolve(), which raises on circular links
             found.setdefault(os.path.realpath(file) if file.exists() else str(file), file)
     return list(found.values())
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """Yields the files of a pattern; `**` follows links and enters no folder twice.
+
+    `glob.glob` goes round links that lead in a circle.
+    """
+    parts = pattern.replace(os.sep, '/').split('/')
+    if '**' not in parts:
+        yield from glob.glob(pattern)
+        return
+    place = parts.index('**')
+    tail = '/'.join(parts[place + 1 :])
+    for start in glob.glob('/'.join([*parts[:place], ''])) if place else ['']:
+        entered = set()
+        for folder, subfolders, files in os.walk(start or os.curdir, followlinks=True):
+            is_new = os.path.realpath(folder) not in entered
+            entered.add(os.path.realpath(folder))
+            subfolders[:] = [name for name in subfolders if is_new and not name.startswith('.')]
+            inside = os.path.join(folder, '').removeprefix('' if start else f'.{os.sep}')
+            if is_new and tail:
+                yield from _glob(glob.escape(inside) + tail)
+            elif is_new:
+                yield from (inside + name for name in files if not name.startswith('.'))
 
 
 def _is_file_or_broken_link(path: Path) -> bool:

@@ -60,6 +60,16 @@ def local_folder(pretrained: str, option: str) -> Path:
     folder = Path(pretrained).expanduser()
     if folder.is_dir():
         return folder
+    if folder.suffix in ('.safetensors', '.ckpt', '.bin', '.pt', '.pth'):
+        is_there = 'is a single file' if folder.is_file() else 'does not exist'
+        raise FileNotFoundError(
+            f'{pretrained} {is_there}: expected a folder with unet/, vae/, scheduler/, '
+            'text_encoder/ and tokenizer/. With diffusers, transformers and a network, a single '
+            'file of Stable Diffusion becomes one: python -c "from diffusers import '
+            'StableDiffusionPipeline as P; '
+            f"P.from_single_file('{folder}').save_pretrained('{folder.with_suffix('')}')\"; "
+            f'then {option}={folder.with_suffix("")}'
+        )
     if not _HUB_ID.fullmatch(str(pretrained)):
         raise FileNotFoundError(
             f'{pretrained} is not a folder; expected one with unet/, vae/, scheduler/, '

@@ -1,13 +1,17 @@
 """Mixed precision in training: the `--amp` of `tools/train.py`, and bfloat16 on the CPU."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmseg.registry import OPTIM_WRAPPERS
 from torch import nn
+
+from ..utils.environment import is_emulated
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -49,6 +53,13 @@ def set_mixed_precision(config: Config, device: str) -> None:
         )
     if device == 'cpu':
         wrapper.type = 'BFloat16OptimWrapper'
+        if is_emulated(torch.bfloat16):
+            print_log(
+                '--amp: this CPU emulates bfloat16, which takes many times as long as float32; '
+                'leave out --amp',
+                logger='current',
+                level=logging.WARNING,
+            )
         return
     wrapper.type = 'AmpOptimWrapper'
     bfloat16 = not torch.cuda.is_available() or torch.cuda.is_bf16_supported()

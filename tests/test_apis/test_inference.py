@@ -286,7 +286,8 @@ def test_failing_image_of_a_batch_does_not_affect_the_others(two_channels, image
 
 def test_images_that_cannot_be_stacked_are_predicted_singly(two_channels, images):
     cfg = Config.fromfile(two_channels[0])
-    cfg.test_pipeline = [dict(type='PackDISInputs')]  # at their own sizes
+    pipeline = [dict(type='PackDISInputs')]  # at their own sizes
+    cfg.test_dataloader.dataset.pipeline = pipeline
     cfg.model.data_preprocessor.pop('size')
     inferencer = DISInferencer(cfg, two_channels[1], device='cpu')
     inputs = [images[0], images[0], images[2]]
@@ -466,6 +467,7 @@ def test_stem_that_is_not_utf8(diffusion, images):
 
 def test_switches_leave_the_masks_as_they_are(diffusion, images, monkeypatch):
     compiled, steps = [], []
+    monkeypatch.setattr(inference, 'check_compiler', lambda device: None)
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, mode: compiled.append(mode))
     monkeypatch.setattr(torch.compiler, 'cudagraph_mark_step_begin', lambda: steps.append(1))
     plain = DISInferencer(*diffusion, device='cpu')
@@ -512,7 +514,10 @@ def test_blocks_are_compiled_without_a_break(diffusion, images, options):
         ),
         (dict(vae_slicing=True), 'vae_slicing: EncoderDecoder has no VAE'),
         (dict(compile='fast'), r"compile='fast': expected one of \['default'"),
-        (dict(device='gpu'), "device='gpu': expected 'cpu', 'cuda' or 'mps'"),
+        (dict(device='gpu'), "device='gpu' is not there: expected one of cpu"),
+        (dict(device='cuda:99'), "device='cuda:99' is not there: expected one of cpu"),
+        (dict(device='npu'), "device='npu' is not there: expected one of cpu"),
+        (dict(device='meta'), "device='meta' is not there: expected one of cpu"),
     ],
 )
 def test_impossible_options(two_channels, options, message):
@@ -527,23 +532,74 @@ def test_batch_size_of_zero(two_channels, images):
 
 @pytest.mark.parametrize('kind', ['cuda', 'mps'])
 def test_available_device_is_taken_and_a_missing_one_is_refused(kind, monkeypatch):
-    available = dict(cuda=torch.cuda, mps=torch.backends.mps)
-    for name, module in available.items():
-        monkeypatch.setattr(module, 'is_available', lambda name=name: name == kind)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2 * (kind == 'cuda'))
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: kind == 'mps')
+
+    def allocate(size: int, device: torch.device) -> None:
+        if device.type != kind or (device.index or 0) > 1:
+            raise RuntimeError('invalid device ordinal')
+
+    monkeypatch.setattr(torch, 'empty', allocate)
     assert choose_device().type == choose_device(kind).type == kind
-    other = 'mps' if kind == 'cuda' else 'cuda'
-    with pytest.raises(ValueError, match=f"device='{other}': there is no {other} device"):
-        choose_device(other)
+    there = 'cpu, cuda:0, cuda:1' if kind == 'cuda' else 'cpu, mps'
+    for other in ('mps' if kind == 'cuda' else 'cuda', 'cuda:9'):
+        message = f"device='{other}' is not there: expected one of {there}; leave it out to choose"
+        with pytest.raises(ValueError, match=message):
+            choose_device(other)
 
 
 def test_falling_back_to_the_cpu_is_announced(monkeypatch):
     announced = []
     monkeypatch.setattr(inference, 'print_log', lambda text, **_: announced.append(text))
-    for module in (torch.cuda, torch.backends.mps):
-        monkeypatch.setattr(module, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: False)
     assert choose_device('cpu').type == 'cpu' and not announced
     assert choose_device().type == 'cpu'
     assert announced == ['no GPU found: predicting on the CPU']
+
+
+@pytest.mark.parametrize('precision', ['float16', 'bfloat16'])
+def test_emulated_precision_is_said(two_channels, monkeypatch, precision):
+    said = []
+    monkeypatch.setattr(inference, '_warn', said.append)
+    monkeypatch.setattr(inference, 'is_emulated', lambda dtype: True)
+    DISInferencer(*two_channels, device='cpu')
+    assert not said
+    DISInferencer(*two_channels, device='cpu', precision=precision)
+    assert said == [f'this CPU emulates {precision}, which takes many times as long as float32']
+
+
+def test_prediction_after_a_fork_is_warned_of(two_channels, images, monkeypatch):
+    inferencer = DISInferencer(*two_channels, device='cpu')
+    said = []
+    monkeypatch.setattr(inference, '_warn', said.append)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
+    inferencer(images[0])
+    assert not said
+    monkeypatch.setattr(os, 'getpid', lambda: -1)
+    for _ in range(2):
+        inferencer(images[0])
+    assert len(said) == 1 and "start processes by 'spawn'" in said[0]
+
+
+@pytest.mark.slow
+def test_compilation_without_a_compiler_ends_in_one_line(two_channels, tmp_path):
+    config, checkpoint = map(str, two_channels)
+    image = tmp_path / 'a.png'
+    Image.new('RGB', (32, 32)).save(image)
+    command = [sys.executable, ROOT / 'tools' / 'predict.py', config, checkpoint, image]
+    command += ['--out', tmp_path / 'out', '--device', 'cpu', '--compile', 'default']
+    environment = {
+        **os.environ,
+        'PYTHONPATH': str(ROOT),
+        'CXX': 'no-such-compiler',
+        'TORCHINDUCTOR_CACHE_DIR': str(tmp_path / 'cache'),
+    }
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 1 and 'Traceback' not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith('predict.py: error: torch.compile does not work on cpu (')
+    assert 'install a compiler' in last
 
 
 def test_cutout_of_a_result(two_channels, images):

@@ -26,6 +26,25 @@ def test_folders_globs_and_files_are_sorted_and_taken_once(photos):
     assert found == [photos / 'a #1.jpg', photos / 'sub' / 'b.c.png']
 
 
+def test_links_in_a_circle_are_entered_once(photos, monkeypatch):
+    for place in ('sub', 'sub/[x]', '.hidden'):
+        (photos / place).mkdir()
+        (photos / place / f'in {Path(place).name}.png').touch()
+    for name in ('one', 'two'):
+        (photos / 'sub' / name).symlink_to(photos)
+    (photos.parent / 'other').mkdir()
+    (photos.parent / 'other' / 'linked.png').touch()
+    (photos / 'zoo').symlink_to(photos.parent / 'other')
+    names = ['b.c.png', 'in [x].png', 'in sub.png', 'linked.png']
+    expected = sorted([*names, 'a #1.jpg'])
+    for pattern in (photos / '**', photos / '**' / '*', photos / '**' / '**' / '*.*'):
+        assert sorted(path.name for path in find_pictures([str(pattern)])) == expected, pattern
+    assert [path.name for path in find_pictures([str(photos / 's*' / '**' / '*x*')])] == names[1:2]
+    monkeypatch.chdir(photos)
+    found = {str(path) for path in find_pictures(['**/*.png'])}
+    assert found == {'b.c.png', 'sub/[x]/in [x].png', 'sub/in sub.png', 'zoo/linked.png'}
+
+
 @pytest.mark.parametrize('pattern', ['', '*'])
 def test_broken_links_are_found_each(photos, pattern):
     (photos / 'gone 1.jpg').symlink_to('nowhere.jpg')

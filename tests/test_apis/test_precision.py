@@ -1,5 +1,7 @@
 """Names of precisions, and TF32 on NVIDIA GPUs."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,43 @@ def test_float32_products_are_set_within_the_block_only(tf32):
             assert use_tf32() == [not tf32, not tf32]
         assert use_tf32() == [tf32, tf32]
     assert use_tf32() == [True, False]
+
+
+def test_overlapping_blocks_of_threads_restore_what_was_before():
+    first_is_in, second_is_in = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with float32_products(False):
+            first_is_in.set()
+            assert second_is_in.wait(10)
+
+    def second() -> None:
+        with float32_products(False):
+            second_is_in.set()
+            thread.join()  # the first leaves before the second
+            assert use_tf32() == [False, False]
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert first_is_in.wait(10)
+    second()
+    assert use_tf32() == [True, False]
+
+
+def test_block_of_another_value_waits():
+    seen = []
+
+    def other() -> None:
+        with float32_products(True):
+            seen.append(use_tf32())
+
+    thread = threading.Thread(target=other)
+    with float32_products(False):
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive() and not seen and use_tf32() == [False, False]
+    thread.join(10)
+    assert seen == [[True, True]] and use_tf32() == [True, False]
 
 
 def test_float32_products_after_an_error():

@@ -145,6 +145,18 @@ def test_paths_are_never_asked_for_on_the_hub(monkeypatch):
             local_folder(path, OPTION)
 
 
+@pytest.mark.parametrize(('exists', 'problem'), [(True, 'is a single file'), (False, 'does not')])
+def test_single_file_is_named_and_its_conversion(tmp_path, monkeypatch, exists, problem):
+    monkeypatch.setattr('huggingface_hub.snapshot_download', lambda *_, **__: pytest.fail('asked'))
+    monkeypatch.chdir(tmp_path)
+    path = Path('weights/sd_turbo.safetensors')
+    path.parent.mkdir()
+    if exists:
+        path.touch()
+    with pytest.raises(FileNotFoundError, match=f'{path} {problem}.*from_single_file.*--base=weig'):
+        local_folder(str(path), OPTION)
+
+
 def test_hub_id_is_fetched_with_the_needed_files_only(stable_diffusion, monkeypatch):
     requests = {}
 

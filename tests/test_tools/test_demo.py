@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,16 +39,21 @@ def test_photographs_are_found_from_the_current_folder():
 
 @pytest.mark.slow
 def test_whole_demo_writes_what_it_announces(tmp_path):
+    """In a folder whose name has a space and a comma, and twice."""
+    tmp_path = tmp_path / 'a b,c'
+    tmp_path.mkdir()
     Image.fromarray(draw_square(True)).save(tmp_path / 'my photo.png')
     arguments = ['--num-train', '20', '--num-val', '2', '--iters', '2']
-    result = subprocess.run(
-        [sys.executable, 'tools/demo.py', '--out', tmp_path / 'out', *arguments]
-        + ['--photos', tmp_path / 'my photo.png'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    for _ in range(2):
+        result = subprocess.run(
+            [sys.executable, ROOT / 'tools/demo.py', '--out', 'out', *arguments]
+            + ['--photos', 'my photo.png'],
+            cwd=tmp_path,
+            env={**os.environ, 'MPLBACKEND': 'module://matplotlib_inline.backend_inline'},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
     assert 'training' in result.stderr and '2/2' in result.stderr  # the bar
     table = json.loads((tmp_path / 'out' / 'metrics' / 'all.json').read_text())
     names = ['constant', "Otsu's threshold", 'GrabCut from the centre']
@@ -63,8 +67,43 @@ def test_whole_demo_writes_what_it_announces(tmp_path):
         assert name in announced
 
 
-@pytest.mark.parametrize(('slower', 'is_fast'), [(1, True), (100, False)])
-def test_bfloat16_is_used_where_the_cpu_has_it(monkeypatch, slower, is_fast):
-    clock = iter([0, 1, 1, 2, 2, 2 + slower, 10, 10 + slower])
-    monkeypatch.setattr(demo, 'time', SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert demo.bfloat16_is_fast() is is_fast
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--num-val', '0'], '--num-val 0: expected 1 or more'),
+        (['--iters', '0'], '--iters 0: expected 1 or more'),
+        (['--photos', 'nowhere.jpg'], r"nowhere\.jpg' is no file"),
+        ([], r"training/mine\.pth' is not listed in .*demo\.json.*another --out"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_nothing_is_deleted(tmp_path, monkeypatch, arguments, message):
+    mine = tmp_path / 'training' / 'mine.pth'
+    mine.parent.mkdir()
+    mine.touch()
+    monkeypatch.setattr(sys, 'argv', ['demo.py', '--out', str(tmp_path), *arguments])
+    with pytest.raises(SystemExit, match=f'demo.py: error: .*{message}'):
+        demo.main()
+    assert mine.exists()
+
+
+def test_only_files_of_an_earlier_demo_are_removed(tmp_path):
+    demo.remove_earlier_demo(tmp_path)
+    earlier = tmp_path / 'training' / 'run' / 'iter_2.pth'
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    demo.record_files(tmp_path)
+    mine = tmp_path / 'metrics' / 'mine.json'
+    mine.parent.mkdir()
+    mine.touch()
+    with pytest.raises(FileExistsError, match=r'metrics/mine\.json. is not listed'):
+        demo.remove_earlier_demo(tmp_path)
+    assert earlier.exists()
+    mine.unlink()
+    demo.remove_earlier_demo(tmp_path)
+    assert not earlier.exists() and demo.list_files(tmp_path) == set()
+
+
+def test_results_without_a_record_are_not_replaced(tmp_path):
+    (tmp_path / 'masks').mkdir()
+    with pytest.raises(FileExistsError, match='masks. is not listed'):
+        demo.remove_earlier_demo(tmp_path)

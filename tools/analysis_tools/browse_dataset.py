@@ -63,7 +63,9 @@ def main(argv: list[str] | None = None) -> None:
     from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
 
     with one_line_errors(BUILD_ERRORS):
-        config = load_config(args.config, options=args.cfg_options)
+        config = load_config(
+            args.config, options=args.cfg_options, needs=['model', 'train_dataloader']
+        )
         init_default_scope(config.get('default_scope', 'mmseg'))
         np.random.seed(args.seed)
         torch.manual_seed(args.seed)

@@ -63,16 +63,17 @@ def main(argv: list[str] | None = None) -> int:
             args.out.mkdir(parents=True, exist_ok=True)
     workers = args.workers or min(os.cpu_count() or 1, 8)
     reports, readable = {}, []
-    for name, folder in subsets.items():
-        reports[name], pairs = inspect_subset(folder, name, workers)
-        readable += pairs
-        print(format_report(name, reports[name]), flush=True)
-    if args.out:
-        save_json(dict(folder=str(args.folder), subsets=reports), args.out / 'report.json')
-        draw_histograms(reports, args.out / 'histograms.png')
-        if readable:
-            draw_contact_sheet(readable, args.out / 'contact_sheet.jpg')
-        print(f'report.json, histograms.png and contact_sheet.jpg in {args.out}')
+    with one_line_errors():
+        for name, folder in subsets.items():
+            reports[name], pairs = inspect_subset(folder, name, workers)
+            readable += pairs
+            print(format_report(name, reports[name]), flush=True)
+        if args.out:
+            save_json(dict(folder=str(args.folder), subsets=reports), args.out / 'report.json')
+            draw_histograms(reports, args.out / 'histograms.png')
+            if readable:
+                draw_contact_sheet(readable, args.out / 'contact_sheet.jpg')
+            print(f'report.json, histograms.png and contact_sheet.jpg in {args.out}')
     return int(any(report['problems'] for report in reports.values()))
 
 

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     from mmdiffdis.utils.tables import markdown
 
     with one_line_errors():
-        config = load_config(args.config, options=args.cfg_options)
+        config = load_config(args.config, options=args.cfg_options, needs=['model'])
         init_default_scope(config.get('default_scope', 'mmseg'))
         height, width = args.shape
         if min(height, width) < 1:

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     with one_line_errors(BUILD_ERRORS):
         for variant in args.variants:
-            config = load_config(args.config)
+            config = load_config(args.config, needs=['model', 'optim_wrapper'])
             apply_variant(config, variant)
             parts = count_bytes(config, args.batch_size, args.side)
             sizes = [*parts.values(), sum(parts.values())]

@@ -60,12 +60,15 @@ def main(argv: list[str] | None = None) -> None:
     from mmseg.registry import DATASETS, MODELS
 
     from mmdiffdis.apis.configs import load_config
+    from mmdiffdis.apis.inference import choose_device
     from mmdiffdis.checkpoints import save_weights
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.datasets.latents import encode_latents
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
-        config = load_config(args.config, options=args.cfg_options)
+        config = load_config(
+            args.config, options=args.cfg_options, needs=['model', 'train_dataloader']
+        )
         init_default_scope(config.get('default_scope', 'mmseg'))
         # MMEngine would print the initialisation of every parameter
         MMLogger.get_instance('encode_latents', log_level='WARNING')
@@ -73,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         model = MODELS.build(config.model)
         model.init_weights()
         latents = encode_latents(
-            model.to(args.device).eval(),
+            model.to(choose_device(args.device)).eval(),
             DATASETS.build(config.train_dataloader.dataset),
             args.passes,
             args.batch_size,

@@ -1,7 +1,6 @@
 """Draws a synthetic set for dichotomous image segmentation in DIS5K's layout."""
 
 import argparse
-import sys
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,9 +25,10 @@ def main() -> None:
     """Draws the set; reports mistakes in one line."""
     args = parse_args()
 
+    from mmdiffdis.cli import one_line_errors
     from mmdiffdis.synthetic import write_dataset
 
-    try:
+    with one_line_errors((ValueError, OSError)):
         out = write_dataset(
             args.out,
             args.num_train,
@@ -38,8 +38,6 @@ def main() -> None:
             workers=args.workers,
             overwrite=args.overwrite,
         )
-    except (ValueError, OSError) as error:
-        sys.exit(f'synthetic_dis: {error}')
     print(f'{args.num_train} training and {args.num_val} validation pairs in {out}')
 
 

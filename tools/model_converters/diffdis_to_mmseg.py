@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors(BUILD_ERRORS):
         if args.out.suffix != '.safetensors':
             raise ValueError(f'--out {args.out}: expected a file name that ends in .safetensors')
-        config = load_config(args.config, options=args.cfg_options)
+        config = load_config(args.config, options=args.cfg_options, needs=['model'])
         init_default_scope(config.get('default_scope', 'mmseg'))
         with torch.device('meta'):  # only names and shapes are needed, apart from the scheduler
             model = MODELS.build(config.model)

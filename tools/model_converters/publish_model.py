@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     """Writes the weights of a checkpoint."""
     args = parse_args(argv)
 
+    import mmdiffdis  # noqa: F401, isort: skip - first, because it reports an unsuitable MMEngine
+
     import torch
     from mmengine.runner import CheckpointLoader
 
@@ -33,7 +35,11 @@ def main(argv: list[str] | None = None) -> None:
 
     with one_line_errors(BUILD_ERRORS):
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
-        weights = merge_lora(checkpoint['state_dict'])
+        if isinstance(checkpoint, dict):
+            checkpoint = checkpoint.get('state_dict', checkpoint)
+        if not isinstance(checkpoint, dict) or not all(map(torch.is_tensor, checkpoint.values())):
+            raise ValueError(f'{args.checkpoint} holds other objects than weights')
+        weights = merge_lora(checkpoint)
         selected = {name: t for name, t in weights.items() if name.startswith(args.prefix)}
         if not selected:
             raise ValueError(
