@@ -27,6 +27,11 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from mmengine.config import Config
 
 # The package's own constants, repeated because importing it takes seconds.
 TYPES = ('mask', 'cutout', 'overlay', 'edge', 'panel')
@@ -77,6 +82,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def unused_options(
+    args: argparse.Namespace, config: 'Config', sources: list[Path], device: 'torch.device'
+) -> list[str]:
+    """Returns the options that change nothing, with the reason."""
+    from mmseg.registry import MODELS
+
+    from mmdiffdis.apis.video import is_video
+
+    settings = getattr(MODELS.get(config.model.type), 'TEST_DEFAULTS', {'seed': 0})
+    options = {
+        '--frames (no video)': args.frames and not any(map(is_video, sources)),
+        '--seed (the model has no noise)': args.seed is not None and 'seed' not in settings,
+        '--tf32 (no NVIDIA GPU)': args.tf32 and device.type != 'cuda',
+        '--vae-slicing (one image at once)': args.vae_slicing and args.batch_size == 1,
+    }
+    return [option for option, is_unused in options.items() if is_unused]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Predicts as the command line says; returns the exit code."""
     args = parse_args(argv)
@@ -125,6 +148,8 @@ def main(argv: list[str] | None = None) -> int:
         record.set_run(settings, details)
         remaining = [job for job in jobs if args.overwrite or not record.is_done(job[1], job[0])]
         outdated = 0 if args.overwrite else sum(result.is_file() for _, result in remaining)
+    for option in unused_options(args, config, [source for source, _ in jobs], inferencer.device):
+        print(f'without effect here: {option}', file=sys.stderr)
     prediction = Prediction(inferencer, record, args.type, args.batch_size, args.frames)
     start = time.perf_counter()
     interrupted = False

@@ -54,9 +54,10 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If the config lacks what the test needs, or --out is a folder.
+        ValueError: If the config lacks what the test needs, if --out is a folder, or if an argument
+            decides what an option sets.
     """
-    from mmdiffdis.apis.configs import load_config
+    from mmdiffdis.apis.configs import load_config, refuse_decided
 
     if '://' not in args.checkpoint and not Path(args.checkpoint).expanduser().is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
@@ -65,6 +66,8 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
     needed = ['model', 'test_dataloader', 'test_evaluator', 'test_cfg']
     needed += ['tta_model', 'tta_pipeline'] if args.tta else []
     config = load_config(args.config, args.work_dir, args.cfg_options, needs=needed)
+    decided = {'load_from': 'CKPT', 'resume': 'CKPT', 'launcher': '--launcher'}
+    refuse_decided(args.cfg_options, decided | {'work_dir': args.work_dir and '--work-dir'})
     warn_of_unused_options(args)
     config.load_from, config.resume = args.checkpoint, False
     if args.tta:
@@ -74,19 +77,10 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
 
 
 def warn_of_unused_options(args: argparse.Namespace) -> None:
-    """Says which of the options change nothing in a test, which the training may share.
-
-    Raises:
-        ValueError: If an argument of the command decides what an option sets.
-    """
-    decided = {'load_from': 'CKPT', 'resume': 'CKPT', 'launcher': '--launcher'}
-    if args.work_dir is not None:
-        decided['work_dir'] = '--work-dir'
+    """Says which of the options change nothing in a test, which the training may share."""
     unused = []
     for option in args.cfg_options:
         key = option.partition('=')[0].partition('.')[0]
-        if key in decided:
-            raise ValueError(f'--cfg-options {option} changes nothing: {decided[key]} decides it')
         if key in TRAINING_KEYS or (key.startswith('tta_') and not args.tta):
             unused.append(option)
     if unused:

@@ -63,7 +63,7 @@ def train(args: argparse.Namespace) -> None:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    from mmdiffdis.apis.configs import load_config
+    from mmdiffdis.apis.configs import load_config, refuse_decided
     from mmdiffdis.cli import RUN_ERRORS, one_line_errors
     from mmdiffdis.engine.launcher import set_launcher
     from mmdiffdis.engine.mixed_precision import check_mixed_precision, set_mixed_precision
@@ -71,6 +71,13 @@ def train(args: argparse.Namespace) -> None:
     from mmdiffdis.utils.environment import check_compiler
 
     with one_line_errors():
+        decided = {
+            'launcher': '--launcher',
+            'randomness.seed': None if args.seed is None else '--seed',
+            'resume': args.resume and '--resume',
+            'work_dir': args.work_dir and '--work-dir',
+        }
+        refuse_decided(args.cfg_options, decided)
         config = load_config(
             args.config,
             args.work_dir,

@@ -146,6 +146,19 @@ def parse_options(options: Sequence[str], config: Config) -> dict[str, Any]:
     return values
 
 
+def refuse_decided(options: Sequence[str], decided: Mapping[str, str | None]) -> None:
+    """Raises ValueError for options of what an argument of the command decides.
+
+    Args:
+        options: 'KEY=VALUE' strings.
+        decided: Key -> the argument, or None if the argument was not given.
+    """
+    for option in options:
+        key = option.partition('=')[0]
+        if decided.get(key) is not None:
+            raise ValueError(f'--cfg-options {option} changes nothing: {decided[key]} decides it')
+
+
 def _parse_value(text: str, is_list: bool = False) -> Any:
     """Returns the value of an option's text.
 
@@ -175,7 +188,7 @@ def _parse_value(text: str, is_list: bool = False) -> Any:
         parts = [_parse_value(part.strip()) for part in _split(bare)]
         if is_list or not any(isinstance(part, str) for part in parts):
             return parts
-    return text
+    return str(Path(text).expanduser()) if text.startswith('~/') else text  # as shells do
 
 
 def _split(text: str) -> list[str]:

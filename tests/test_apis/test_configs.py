@@ -1,5 +1,6 @@
 """The config reader that all tools share."""
 
+import os
 import re
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def messages(monkeypatch) -> list[str]:
         ("[x y,'a,b',(1,None)]", ['x y', 'a,b', (1, None)]),
         ('[]', []),
         ('-1e-3', -1e-3),
+        ('~/a b', os.path.expanduser('~/a b')),
     ],
 )
 def test_spaces_and_commas_are_parts_of_text(small, text, value):

@@ -349,6 +349,7 @@ def test_shipped_model_has_the_same_mask_with_and_without_edges(batch_size):
 def test_precisions_that_change_masks_are_warned_of(diffusion, monkeypatch):
     warnings = []
     monkeypatch.setattr(inference, 'print_log', lambda text, **_: warnings.append(text))
+    monkeypatch.setattr(inference, 'is_emulated', lambda dtype: False)
     DISInferencer(*diffusion, device='cpu', precision='float16', tf32=True)  # not on a CPU
     assert not warnings
     DISInferencer(*diffusion, device='cpu', precision='bfloat16')

@@ -346,6 +346,18 @@ def test_copied_and_touched_files_are_as_they_were(model, photos, tmp_path, caps
     assert '0 of 2 written' in capsys.readouterr().out
 
 
+def test_options_without_effect_are_said(model, photos, clip, tmp_path, capsys):
+    options = ['--out', tmp_path / 'out', '--tf32', '--frames']
+    assert run(model, photos, *options) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if 'without effect' in line]
+    assert said == [
+        'without effect here: --frames (no video)',
+        'without effect here: --tf32 (no NVIDIA GPU)',
+    ]
+    assert run(model, clip, '--out', tmp_path / 'frames', '--frames') == 0
+    assert 'without effect' not in capsys.readouterr().err
+
+
 def test_interrupted_run_ends_with_its_summary_and_is_resumed(
     model, photos, tmp_path, capsys, monkeypatch
 ):

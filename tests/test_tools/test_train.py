@@ -346,3 +346,30 @@ def test_strategy_brings_its_own_runner(config, monkeypatch, capsys):
     assert Path('run/iter_2.pth').is_file()
     message = training_error(monkeypatch, capsys, config, '--with', 'ema')
     assert 'EMAHook does not resume under FlexibleRunner' in message and 'without EMA' in message
+
+
+def test_option_that_an_argument_decides_is_refused(config, monkeypatch, capsys):
+    for argument, value, option in (
+        ('--work-dir', 'run', 'work_dir=x'),
+        ('--seed', '3', 'randomness.seed=4'),
+    ):
+        message = training_error(
+            monkeypatch, capsys, config, argument, value, '--cfg-options', option
+        )
+        assert f'{option} changes nothing: {argument} decides it' in message
+
+
+@pytest.mark.parametrize('key', ['model', 'optim_wrapper'])
+def test_config_without_a_needed_key(config, monkeypatch, capsys, key):
+    text = config.read_text()
+    config.write_text(text + f'\ndel {key}\n')
+    message = training_error(monkeypatch, capsys, config, '--amp')
+    assert f'does not define {key}' in message
+
+
+def test_training_does_not_replace_another_in_its_default_work_dir(config, monkeypatch, capsys):
+    train(monkeypatch, config)
+    message = training_error(monkeypatch, capsys, config)
+    assert 'holds the checkpoints of another training' in message and '--work-dir' in message
+    train(monkeypatch, config, '--resume', '--cfg-options', 'train_cfg.max_iters=3')
+    train(monkeypatch, config, '--work-dir', 'other')
