@@ -150,7 +150,7 @@ def check_strategy(config: Config) -> None:
             DeepSpeed with a checkpoint to start from.
     """
     strategy = (config.get('strategy') or {}).get('type', '')
-    if strategy.startswith('DeepSpeed') and (config.get('load_from') or config.get('resume')):
+    if 'DeepSpeed' in strategy and (config.get('load_from') or config.get('resume')):
         raise ValueError(
             f'{strategy} does not start from {config.get("load_from") or "checkpoints"}: it reads '
             'folders of its own only, as pickles that may run any program; train without it, or '

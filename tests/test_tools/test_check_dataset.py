@@ -157,3 +157,13 @@ def test_names_that_are_not_utf_8(tmp_path, write_set, capsys):
     (root / 'DIS-VD' / 'gt' / f'{stem}.png').unlink()
     assert problems_of(root, tmp_path / 'out')['image(s) without a mask'] == [r"'im/caf\xe9.jpg'"]
     assert capsys.readouterr().out.encode()
+
+
+def test_interrupted_check_ends_in_one_line(tmp_path, write_set, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmdiffdis.datasets.inspection.inspect_subset', interrupt)
+    with pytest.raises(SystemExit) as caught:
+        tool.main([str(write_set(tmp_path / 'set'))])
+    assert caught.value.code == 130 and capsys.readouterr().err.endswith(': interrupted\n')
