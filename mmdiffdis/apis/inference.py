@@ -153,7 +153,9 @@ class DISInferencer:
         channels_last: bool = False,
         vae_slicing: bool = False,
     ) -> None:
-        config = load_config(config, needs=['model'])
+        config = load_config(config)
+        if config.get('model') is None:
+            raise ValueError(f'config {config.filename} has no model')
         if compile and compile not in COMPILE_MODES:
             raise ValueError(f'compile={compile!r}: expected one of {list(COMPILE_MODES)}')
         dtype = dtype_of('precision', precision)
