@@ -130,7 +130,7 @@ def tta_record(tta_model: Mapping[str, Any], tta_pipeline: Sequence[Mapping]) ->
 
     Returns:
         'type' and all settings of the model, defaults included; 'passes', their number; 'sizes',
-        the (width, height) of each size that an image is resized to.
+        the (width, height) of each size that an image is resized to, or its shorter side in words.
     """
     parameters = signature(MODELS.get(tta_model['type'])).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
@@ -142,7 +142,11 @@ def tta_record(tta_model: Mapping[str, Any], tta_pipeline: Sequence[Mapping]) ->
     steps = [*tta_pipeline, *(step for choice in choices for step in choice)]
     return {
         'passes': math.prod(map(len, choices)),
-        'sizes': [list(step['scale']) for step in steps if 'scale' in step],
+        'sizes': [
+            list(step['scale']) if 'scale' in step else f'shorter side {step["shorter_side"]}'
+            for step in steps
+            if 'scale' in step or 'shorter_side' in step
+        ],
         **settings,
     }
 
@@ -153,7 +157,9 @@ def describe_tta(record: Mapping[str, Any]) -> str:
     >>> describe_tta(dict(passes=2, sizes=[[64, 64]], min_max=True, scale=None))
     '2 passes at 64x64, each stretched, averaged at the original size'
     """
-    sizes = '/'.join(f'{width}x{height}' for width, height in record['sizes'])
+    sizes = '/'.join(
+        size if isinstance(size, str) else f'{size[0]}x{size[1]}' for size in record['sizes']
+    )
     stretched = 'each stretched' if record.get('min_max') else 'not stretched'
     scale = record.get('scale')
     place = f'{scale[0]}x{scale[1]} in 8 bits' if scale else 'the original size'
