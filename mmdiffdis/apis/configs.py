@@ -22,6 +22,7 @@ _OTHER_CONFIG_KEYS = {
     'custom_imports',
     'efficient_conv_bn_eval',
     'find_unused_parameters',
+    'load_partially',
     'model_wrapper_cfg',
     'runner_type',
     'strategy',

@@ -3,6 +3,7 @@
 from .broadcast_buffers_hook import BroadcastBuffersHook
 from .channels_last_hook import ChannelsLastHook
 from .compounding_decay_lr import CompoundingDecayLR
+from .early_stopping_hook import DISEarlyStoppingHook
 from .finite_loss_hook import FiniteLossHook
 from .mixed_precision import BFloat16OptimWrapper
 from .panel_hook import DISPanelHook
@@ -17,6 +18,7 @@ __all__ = [
     'BroadcastBuffersHook',
     'ChannelsLastHook',
     'CompoundingDecayLR',
+    'DISEarlyStoppingHook',
     'DISPanelHook',
     'FiniteLossHook',
     'ProgressBarHook',
