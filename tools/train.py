@@ -68,6 +68,7 @@ def train(args: argparse.Namespace) -> None:
     from mmdiffdis.cli import RUN_ERRORS, one_line_errors
     from mmdiffdis.engine.launcher import set_launcher
     from mmdiffdis.engine.mixed_precision import check_mixed_precision, set_mixed_precision
+    from mmdiffdis.engine.options import check_optimizer
     from mmdiffdis.engine.resume import check_strategy, set_resume
 
     with one_line_errors():
@@ -81,6 +82,7 @@ def train(args: argparse.Namespace) -> None:
         if args.amp:
             set_mixed_precision(config, get_device())
         check_mixed_precision(config, get_device())
+        check_optimizer(config)
         check_strategy(config)
         # A strategy, such as FSDP, brings a runner of its own.
         build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg

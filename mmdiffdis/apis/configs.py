@@ -13,6 +13,8 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
 
+from ..engine.options import merge_option
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 # Keys that a config may have beside the arguments of `Runner`, read from `Runner.cfg`.
@@ -77,7 +79,7 @@ def load_config(
             'of one in configs/, a Config or a dict'
         )
     for fragment in fragments:
-        config.merge_from_dict(Config.fromfile(fragment).to_dict())
+        merge_option(config, fragment)
     options = options if isinstance(options, Mapping) else _parse_options(options)
     _check_keys(options, config)
     config.merge_from_dict(dict(options))

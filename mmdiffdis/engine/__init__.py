@@ -1,4 +1,4 @@
-"""Hooks, optimizer wrapper, learning rate schedule and sharding for MMEngine's training loop."""
+"""Hooks, optimizer wrapper, learning rate schedule and strategies for MMEngine's training loop."""
 
 from .broadcast_buffers_hook import BroadcastBuffersHook
 from .channels_last_hook import ChannelsLastHook
@@ -10,7 +10,7 @@ from .panel_hook import DISPanelHook
 from .progress_bar_hook import ProgressBarHook
 from .random_streams_hook import RandomStreamsHook
 from .run_record_hook import RunRecordHook
-from .sharding import wrap_blocks
+from .sharding import SyncBNDeepSpeedStrategy, SyncBNFSDPStrategy, wrap_blocks
 from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     'ProgressBarHook',
     'RandomStreamsHook',
     'RunRecordHook',
+    'SyncBNDeepSpeedStrategy',
+    'SyncBNFSDPStrategy',
     'WholeCheckpointHook',
     'wrap_blocks',
 ]

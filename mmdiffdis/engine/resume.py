@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from ..checkpoints import CheckpointError, is_whole
+from .sharding import WITH_SYNC_BN, WITHOUT_PROCESSES
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
@@ -82,14 +84,37 @@ def set_resume(config: Config, resume: str | None) -> None:
 
 
 def check_strategy(config: Config) -> None:
-    """Checks that a training with MMEngine's runner of strategies can be resumed.
+    """Checks a training with MMEngine's runner of strategies, and gives the strategy `sync_bn`.
+
+    Args:
+        config: Training config, changed in place.
 
     Raises:
-        ValueError: If `config` combines a strategy with a moving average of the weights.
+        ValueError: If `config` combines a strategy with a moving average of the weights, which
+            would not resume, or with `sync_bn`, which the strategy would ignore, or there are no
+            GPUs or no launched processes.
     """
+    if 'runner_type' not in config:
+        return
     hooks = [*config.get('default_hooks', {}).values(), *config.get('custom_hooks', [])]
-    if 'runner_type' in config and any(hook and hook['type'] == 'EMAHook' for hook in hooks):
+    if any(hook and hook['type'] == 'EMAHook' for hook in hooks):
         raise ValueError(
             f'EMAHook does not resume under {config.runner_type}, which loads before the hook '
             'has made its copy of the weights: train without EMA, or without `strategy`'
         )
+    sync_bn, strategy = config.get('sync_bn'), config.get('strategy')
+    if strategy is None or strategy.type in WITHOUT_PROCESSES:
+        return
+    if config.get('launcher', 'none') == 'none' or get_device() == 'cpu':
+        raise ValueError(
+            f'strategy.type={strategy.type!r} needs GPUs and a process for each of them: '
+            'tools/dist_train.sh CONFIG GPUS'
+        )
+    if not sync_bn:
+        return
+    if strategy.type not in WITH_SYNC_BN:
+        raise ValueError(
+            f'sync_bn={sync_bn!r} is ignored by strategy.type={strategy.type!r}: expected one of '
+            f'{WITH_SYNC_BN}, or --cfg-options sync_bn=None'
+        )
+    strategy.sync_bn = sync_bn
