@@ -5,6 +5,7 @@ from .channels_last_hook import ChannelsLastHook
 from .compounding_decay_lr import CompoundingDecayLR
 from .early_stopping_hook import DISEarlyStoppingHook
 from .finite_loss_hook import FiniteLossHook
+from .latents_hook import LatentsHook
 from .mixed_precision import BFloat16OptimWrapper
 from .panel_hook import DISPanelHook
 from .progress_bar_hook import ProgressBarHook
@@ -21,6 +22,7 @@ __all__ = [
     'DISEarlyStoppingHook',
     'DISPanelHook',
     'FiniteLossHook',
+    'LatentsHook',
     'ProgressBarHook',
     'RandomStreamsHook',
     'RunRecordHook',

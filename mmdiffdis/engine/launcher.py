@@ -50,7 +50,7 @@ def set_launcher(
     """
     config.launcher = launcher
     os.environ.setdefault('LOCAL_RANK', str(local_rank or 0))
-    if not training:
+    if not training and launcher != 'none':
         config.model_wrapper_cfg = ConfigDict(type=TestWrapper.__name__)
     if launcher == 'none' or get_device() != 'cpu':
         return

@@ -11,6 +11,14 @@ from mmengine.logging import print_log
 from ..checkpoints import CheckpointError, is_whole
 from .sharding import WITH_SYNC_BN, WITHOUT_PROCESSES
 
+# Keys of a config that MMEngine's runner applies, but not its runner of strategies.
+IGNORED_BY_STRATEGIES = (
+    'activation_checkpointing',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+)
+
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """Returns the path of the last whole checkpoint in `work_dir`, or None if it has none.
@@ -91,8 +99,8 @@ def check_strategy(config: Config) -> None:
 
     Raises:
         ValueError: If `config` combines a strategy with a moving average of the weights, which
-            would not resume, or with `sync_bn`, which the strategy would ignore, or there are no
-            GPUs or no launched processes.
+            would not resume, or with `sync_bn` or another setting that would be ignored, or there
+            are no GPUs or no launched processes.
     """
     if 'runner_type' not in config:
         return
@@ -101,6 +109,12 @@ def check_strategy(config: Config) -> None:
         raise ValueError(
             f'EMAHook does not resume under {config.runner_type}, which loads before the hook '
             'has made its copy of the weights: train without EMA, or without `strategy`'
+        )
+    ignored = [key for key in IGNORED_BY_STRATEGIES if config.get(key)]
+    if ignored:
+        raise ValueError(
+            f'{", ".join(ignored)}: ignored by {config.runner_type}; leave it out, or train '
+            'without `strategy`'
         )
     sync_bn, strategy = config.get('sync_bn'), config.get('strategy')
     if strategy is None or strategy.type in WITHOUT_PROCESSES:

@@ -123,9 +123,7 @@ def mean_losses(losses: Sequence[dict[str, float]]) -> dict[str, float]:
     """Returns the means over images of their losses, and 'val_loss', the sum of the means."""
     if not losses or not all(losses):
         return {}
-    means = {
-        f'val_{name}': float(np.mean([image[name] for image in losses])) for name in losses[0]
-    }
+    means = {f'val_{name}': float(np.mean([image[name] for image in losses])) for name in losses[0]}
     return {'val_loss': sum(means.values()), **means}
 
 

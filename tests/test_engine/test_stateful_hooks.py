@@ -87,8 +87,10 @@ def test_early_stopping_and_best_checkpoint_survive_an_interruption(folder, befo
         CheckpointLoader.load_checkpoint(str(folder / run / 'iter_6.pth'), 'cpu')
         for run in ('run', 'again')
     ]
-    assert states[0]['early_stopping'] == states[1]['early_stopping'] == dict(
-        best_score=0.5, wait_count=1
+    assert (
+        states[0]['early_stopping']
+        == states[1]['early_stopping']
+        == dict(best_score=0.5, wait_count=1)
     )
     torch.testing.assert_close(states[0]['state_dict'], states[1]['state_dict'], rtol=0, atol=0)
     for state in states:
@@ -106,7 +108,9 @@ def stops_at(scores, **settings) -> int | None:
 def test_early_stopping_waits_while_there_is_any_improvement():
     (settings,) = (
         {key: value for key, value in hook.items() if key not in ('type', 'monitor', 'rule')}
-        for hook in Config.fromfile(ROOT / 'configs/isnet/isnet_1xb8_dis5k-1024x1024.py').custom_hooks
+        for hook in Config.fromfile(
+            ROOT / 'configs/isnet/isnet_1xb8_dis5k-1024x1024.py'
+        ).custom_hooks
         if hook.type == 'DISEarlyStoppingHook'
     )
     rising = [0.3 + 0.01 * i for i in range(50)]
