@@ -41,7 +41,7 @@ def normalisation(config: dict | None, data_preprocessor: nn.Module) -> dict[str
     if not isinstance(config, dict):
         return {}
     settings = {
-        f'{name}[{i}]': value
+        f'{name}.{i}': value
         for name in ('mean', 'std')
         for i, value in enumerate(config.get(name) or ())
     }

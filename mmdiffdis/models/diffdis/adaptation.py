@@ -57,9 +57,10 @@ def _is_part(model: nn.Module, name: str) -> bool:
     """Returns whether a dotted name is that of a part, also of one that is None here."""
     parent, _, attribute = name.rstrip('.').rpartition('.')
     try:
-        return hasattr(model.get_submodule(parent), attribute)
+        part = getattr(model.get_submodule(parent), attribute)
     except AttributeError:
         return False
+    return part is None or isinstance(part, nn.Module)
 
 
 def freeze_statistics(model: nn.Module) -> None:

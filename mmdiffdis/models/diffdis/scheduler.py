@@ -137,8 +137,8 @@ class OneStepScheduler(nn.Module):
             )
         if timesteps is not None and num_steps != 1:
             raise ValueError(
-                f'train_cfg.timesteps={timesteps!r} with num_steps={num_steps}: a drawn timestep is '
-                'denoised in one step; expected num_steps=1, or timesteps=None for fixed steps'
+                f'train_cfg.timesteps={timesteps!r} with num_steps={num_steps}: a drawn timestep '
+                'is denoised in one step; expected num_steps=1, or timesteps=None for fixed steps'
             )
 
     def training_timesteps(
