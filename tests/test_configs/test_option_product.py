@@ -23,7 +23,7 @@ SYSTEMS = {path.stem.split('_1xb')[0]: path for path in SYSTEMS.values()}
 SYSTEMS['vae_mask-decoder'] = CONFIGS / 'vae/vae_mask-decoder_1xb8-1k_own-256x256.py'
 
 DIFFDIS = {'diffdis_tiny'}
-WITH_VAE = DIFFDIS | {'genpercept_tiny', 'vae_mask-decoder', 'vae_tiny'}
+WITH_VAE = DIFFDIS | {'genpercept_tiny', 'vae_mask-decoder', 'vae_tiny-decoder'}
 RECOMPUTED = DIFFDIS | {
     'birefnet_small',
     'deeplabv3plus_small',
@@ -60,7 +60,7 @@ def test_option_is_merged_or_refused_in_one_line(option):
 def test_trained_autoencoder_is_not_encoded_in_another_precision():
     """It is merged, because only a part of the model's own settings is against it."""
     with pytest.raises(ValueError, match=r"precision='bfloat16' of an autoencoder that is trained"):
-        MODELS.build(merged('vae_tiny', 'frugal_vae').model)
+        MODELS.build(merged('vae_tiny-decoder', 'frugal_vae').model)
 
 
 @pytest.mark.parametrize('option', NEEDS_GPUS)
@@ -110,7 +110,8 @@ TRAINED = [
     for option in NAMES
     if option not in {'adamw8bit', 'compile', 'deepspeed_zero2', 'fsdp'}
     for system in SYSTEMS
-    if system in WORKS_WITH.get(option, SYSTEMS) and (system, option) != ('vae_tiny', 'frugal_vae')
+    if system in WORKS_WITH.get(option, SYSTEMS)
+    and (system, option) != ('vae_tiny-decoder', 'frugal_vae')
 ]
 
 

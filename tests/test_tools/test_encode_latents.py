@@ -9,10 +9,11 @@ import pytest
 import torch
 from conftest import load_tool, tiny_config, training_config
 from mmengine.config import Config
-from mmengine.dataset import ConcatDataset, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner, load_checkpoint
 from mmseg.registry import DATASETS, MODELS
 from safetensors.torch import load_file, save_file
+from torch.utils.data import ConcatDataset
 
 from mmdiffdis.apis.configs import load_config
 from mmdiffdis.checkpoints import CheckpointError
