@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-import numpy as np
 import torch
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
@@ -308,8 +307,7 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
         """
         resized = resize_gt(sample, image.shape[-2:])
         with torch.random.fork_rng([image.device] if image.is_cuda else []):
-            words = seed_words(0, 'validation', image_stem(sample))
-            torch.manual_seed(int(words[:2].view(np.uint64)[0]))
+            torch.manual_seed(int(seed_words(0, 'validation', image_stem(sample))[0]))
             losses = self.loss(image, [resized])
         return {name: float(loss) for name, loss in losses.items()}
 
