@@ -5,8 +5,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import CheckpointError
-
 NAME = 'settings'
 TOLERANCE = 1e-2  # relative: checkpoints may be rounded to half precision
 
@@ -14,8 +12,8 @@ TOLERANCE = 1e-2  # relative: checkpoints may be rounded to half precision
 def store_settings(module: nn.Module, **settings: float | bool) -> None:
     """Stores numbers that decide what the weights of `module` mean, as its buffer `settings`.
 
-    A checkpoint with other settings is refused when it is loaded. One without them, which is older
-    or published by others, is taken to agree.
+    A checkpoint with other settings does not fit: that is an error like a weight of another shape.
+    One without them, which is older or published by others, is taken to agree.
 
     Args:
         module: Module that gets the buffer.
@@ -33,29 +31,33 @@ def _compare(
     module: nn.Module,
     state_dict: dict[str, Tensor],
     prefix: str,
-    *_,
+    local_metadata: dict,
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
 ) -> None:
-    key = f'{prefix}{NAME}'
+    """Adds differing settings to the errors of a loading, and keeps the module's own."""
+    stored = state_dict.pop(f'{prefix}{NAME}', None)
     if not settings:
-        state_dict.pop(key, None)
         return
-    stored = state_dict.setdefault(key, getattr(module, NAME))
-    if stored.is_meta:
+    state_dict[f'{prefix}{NAME}'] = getattr(module, NAME)
+    if stored is None or stored.is_meta:
         return
     stored = stored.tolist()
     if len(stored) != len(settings):
-        raise CheckpointError(
-            f'the checkpoint has {len(stored)} numbers in {key}, expected those of '
-            f'{", ".join(settings)}: it was trained with a model of another kind'
+        error_msgs.append(
+            f'{prefix}{NAME} holds {len(stored)} numbers, expected those of {", ".join(settings)}'
         )
+        return
     differing = {
         name: type(value)(found)
         for (name, value), found in zip(settings.items(), stored, strict=True)
         if abs(found - value) > TOLERANCE * abs(value)
     }
+    place = prefix.removeprefix('network.')
     if differing:
-        place = prefix.removeprefix('network.')
-        raise CheckpointError(
+        error_msgs.append(
             'the checkpoint was trained with '
             + ', '.join(f'{place}{name}={found:g}' for name, found in differing.items())
             + ', but the config has '

@@ -151,7 +151,6 @@ WRAPPERS = {
     'repeated': lambda: RepeatDataset(Categories(), 2),
     'class-balanced': lambda: ClassBalancedDataset(Categories(), 0.7),
     'torch': lambda: Subset(Categories(), [3, 1, 4]),
-    'twice': lambda: RepeatDataset(ClassBalancedDataset(Categories(), 0.7), 2),
 }
 
 

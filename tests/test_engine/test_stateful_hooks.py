@@ -140,13 +140,15 @@ def test_moving_average_forgets_the_first_weights(iterations):
 
 def test_checkpoint_that_does_not_fit_stops_the_training_with_the_names(folder):
     config = small_config(folder, load_from='mmdiffdis://vae_tiny')
-    with pytest.raises(CheckpointError, match=r'vae_tiny does not fit.*load_partially=True') as e:
+    with pytest.raises(
+        CheckpointError, match=r'(?s)vae_tiny does not fit.*load_partially=True'
+    ) as e:
         train(config)
-    assert 'backbone.conv_in.weight' in str(e.value)
+    assert 'missing keys in source state_dict: ' in str(e.value)
 
 
 def test_part_of_a_checkpoint_is_taken_if_it_is_asked_for(folder):
-    runner = build_runner(small_config(folder, **{'train_cfg.max_iters': 1}))
+    runner = build_runner(small_config(folder, custom_hooks=[]))
     part = {n: t for n, t in runner.model.state_dict().items() if n.startswith('backbone.up')}
     path = save_weights({n: t + 1 for n, t in part.items()}, folder / 'part.safetensors')
     load_strictly(runner, partially=True)

@@ -6,7 +6,12 @@ from conftest import tiny_config
 from mmengine.runner import load_checkpoint, load_state_dict
 from mmseg.registry import MODELS
 
-from mmdiffdis.checkpoints import CheckpointError, save_weights
+from mmdiffdis.checkpoints import (
+    CheckpointError,
+    explain_misfits,
+    load_from_local,
+    save_weights,
+)
 
 NORMALISATION = dict(
     type='SegDataPreProcessor', mean=[127.5] * 3, std=[255.0] * 3, bgr_to_rgb=True, size_divisor=1
@@ -56,9 +61,18 @@ def test_weights_of_other_settings_are_refused_with_the_option(case, dtype, tmp_
     trained, model, message = CASES[case]
     path = str(save_weights(trained(), tmp_path / 'a.safetensors', dtype))
     message = message if dtype is None else 'the checkpoint was trained with '
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message), explain_misfits(path):
         load_checkpoint(model(), path, strict=True)
     load_checkpoint(trained(), path, strict=True)
+    with pytest.raises(RuntimeError, match=message):  # of torch, also without `strict`
+        model().load_state_dict(load_from_local(path)['state_dict'], strict=False)
+
+
+def test_model_that_takes_a_part_of_a_checkpoint_keeps_its_own_settings(tmp_path):
+    path = save_weights(diffdis(vae=dict(scaling_factor=1.26)), tmp_path / 'a.safetensors')
+    model = diffdis()
+    load_checkpoint(model, str(path), strict=False)
+    assert model.state_dict()['vae.settings'].tolist() == pytest.approx([0.18215, 8])
 
 
 @pytest.mark.parametrize('build', [diffdis, u2net])
