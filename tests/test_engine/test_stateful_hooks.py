@@ -144,7 +144,7 @@ def test_checkpoint_that_does_not_fit_stops_the_training_with_the_names(folder):
         CheckpointError, match=r'(?s)vae_tiny does not fit.*load_partially=True'
     ) as e:
         train(config)
-    assert 'missing keys in source state_dict: ' in str(e.value)
+    assert 'vae.autoencoder' in str(e.value)
 
 
 def test_part_of_a_checkpoint_is_taken_if_it_is_asked_for(folder):
