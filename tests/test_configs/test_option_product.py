@@ -25,11 +25,14 @@ SYSTEMS['vae_mask-decoder'] = CONFIGS / 'vae/vae_mask-decoder_1xb8-1k_own-256x25
 DIFFDIS = {'diffdis_tiny'}
 WITH_VAE = DIFFDIS | {'genpercept_tiny', 'vae_mask-decoder', 'vae_tiny-decoder'}
 RECOMPUTED = DIFFDIS | {
+    'ben2_small',
     'birefnet_small',
     'deeplabv3plus_small',
     'genpercept_tiny',
+    'inspyrenet_small',
     'mvanet_small',
     'segformer_small',
+    'udun_small',
 }
 # Option -> the systems that it works with; other options work with all.
 WORKS_WITH = dict(
