@@ -12,11 +12,12 @@ import pkgutil
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import NoReturn
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -90,6 +91,7 @@ def apply() -> None:
     stub_mmcv_ext()
     restore_find_loader()
     replace_pkg_resources()
+    avoid_reentrant_checkpoints()
 
 
 def add_config_scheme() -> None:
@@ -220,6 +222,23 @@ def package2module(package: str) -> str:
     if not top_level:
         raise ValueError(f'{package} lists no modules in top_level.txt, expected at least one')
     return top_level.split('\n')[0]
+
+
+def avoid_reentrant_checkpoints() -> None:
+    """Makes activation checkpointing of mmseg's backbones non-re-entrant, as torch recommends.
+
+    With torch's default, DistributedDataParallel refuses a backbone that runs twice in a forward
+    pass, such as BiRefNet's ("mark a variable ready only once").
+    """
+    import torch.utils.checkpoint
+    from mmseg.models import backbones
+
+    plain = SimpleNamespace(
+        checkpoint=partial(torch.utils.checkpoint.checkpoint, use_reentrant=False)
+    )
+    for module in vars(backbones).values():
+        if getattr(module, 'cp', None) is torch.utils.checkpoint:
+            module.cp = plain
 
 
 def _version_of(package: str) -> str | None:

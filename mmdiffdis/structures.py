@@ -110,16 +110,17 @@ def to_original_size(maps: Tensor, metainfo: Mapping) -> Tensor:
     """Returns maps at the original size of their image, unflipped.
 
     Args:
-        maps: Maps [C, h, w] in [0, 1].
+        maps: Maps [C, h, w] in [0, 1], of any precision.
         metainfo: `ori_shape` (H, W) and, after a `flip`, `flip_direction`.
 
     Returns:
-        Maps [C, H, W] in [0, 1], antialiased where they shrink: Pillow's bilinear rule, in float.
+        Maps [C, H, W] float32 in [0, 1], antialiased where they shrink: Pillow's bilinear rule.
     """
     if metainfo.get('flip'):
         maps = maps.flip(2 if metainfo['flip_direction'] == 'horizontal' else 1)
     size = tuple(metainfo['ori_shape'][:2])
-    return F.interpolate(maps[None], size, mode='bilinear', antialias=True)[0].clamp_(0, 1)
+    maps = maps[None].float()  # CPUs have no antialiasing in half precision
+    return F.interpolate(maps, size, mode='bilinear', antialias=True)[0].clamp_(0, 1)
 
 
 def set_prediction(sample: BaseDataElement, mask: Tensor, threshold: float = 0.5) -> None:

@@ -5,7 +5,7 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from mmdiffdis.structures import foreground_probability, image_stem
+from mmdiffdis.structures import foreground_probability, image_stem, to_original_size
 
 
 def predicted(data: torch.Tensor) -> SegDataSample:
@@ -64,3 +64,12 @@ def test_a_name_gives_one_stem_and_so_one_noise_however_it_is_composed(tmp_path)
         assert image_stem(sample) == composed
     assert image_stem(SegDataSample(metainfo=dict(stem=composed, img_path='other.png'))) == composed
     assert image_stem(SegDataSample()) == ''
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_maps_in_half_precision_are_resized_on_a_cpu(dtype):
+    maps = torch.rand(1, 8, 8)
+    resized = to_original_size(maps.to(dtype), dict(ori_shape=(5, 13)))
+    expected = to_original_size(maps, dict(ori_shape=(5, 13)))
+    assert resized.dtype == torch.float32
+    torch.testing.assert_close(resized, expected, rtol=0, atol=0.01)

@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
 
     with one_line_errors():
         config = prepare_config(args)
-        set_launcher(config, args.launcher, args.local_rank)
+        set_launcher(config, args.launcher, args.local_rank, training=False)
         runner = Runner.from_cfg(config)
         _ = runner.test_loop  # builds the data set, while mistakes are reported in one line
     # called by the runner after its hooks are set up

@@ -64,9 +64,11 @@ def train(args: argparse.Namespace) -> None:
     from mmengine.runner import Runner
 
     from mmdiffdis.apis.configs import load_config, refuse_decided
+    from mmdiffdis.checkpoints import load_strictly
     from mmdiffdis.cli import RUN_ERRORS, one_line_errors
     from mmdiffdis.engine.launcher import set_launcher
     from mmdiffdis.engine.mixed_precision import check_mixed_precision, set_mixed_precision
+    from mmdiffdis.engine.options import check_optimizer
     from mmdiffdis.engine.resume import check_strategy, claim_work_dir, set_resume
     from mmdiffdis.utils.environment import check_compiler
 
@@ -92,6 +94,7 @@ def train(args: argparse.Namespace) -> None:
         if args.amp:
             set_mixed_precision(config, get_device())
         check_mixed_precision(config, get_device())
+        check_optimizer(config)
         check_strategy(config)
         if config.get('compile'):
             check_compiler(get_device())
@@ -99,6 +102,7 @@ def train(args: argparse.Namespace) -> None:
         # A strategy, such as FSDP, brings a runner of its own.
         build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
         runner = build(config)
+        load_strictly(runner, config.get('load_partially', False))
         # Build the loops and their datasets here, so that mistakes are reported in one line.
         _ = runner.train_loop, runner.val_loop
     with one_line_errors(RUN_ERRORS):

@@ -30,6 +30,7 @@ default_hooks = dict(
     buffers=dict(type='BroadcastBuffersHook'),
     random_streams=dict(type='RandomStreamsHook'),
     finite_loss=dict(type='FiniteLossHook'),
+    latents=dict(type='LatentsHook'),
     run_record=dict(type='RunRecordHook'),
 )
 custom_hooks = [dict(type='DISPanelHook')]

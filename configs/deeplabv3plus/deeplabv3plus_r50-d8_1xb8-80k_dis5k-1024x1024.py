@@ -7,7 +7,7 @@ _base_ = [
 
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    data_preprocessor=dict(size=_base_.scale),
+    data_preprocessor=dict(size=_base_.scale[::-1]),
     backbone=dict(norm_cfg=norm_cfg),
     decode_head=dict(num_classes=2, norm_cfg=norm_cfg),
     auxiliary_head=dict(num_classes=2, norm_cfg=norm_cfg),

@@ -7,7 +7,7 @@ _base_ = [
 
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    data_preprocessor=dict(size=_base_.scale),
+    data_preprocessor=dict(size=_base_.scale[::-1]),
     pretrained=None,
     backbone=dict(depth=18, base_channels=16, stem_channels=16, norm_cfg=norm_cfg),
     decode_head=dict(

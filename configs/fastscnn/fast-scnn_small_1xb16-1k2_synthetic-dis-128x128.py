@@ -15,7 +15,7 @@ head = dict(
 )
 model = dict(
     type='EncoderDecoder',
-    data_preprocessor=dict(**_base_.imagenet_preprocessor, size=_base_.scale),
+    data_preprocessor=dict(**_base_.imagenet_preprocessor, size=_base_.scale[::-1]),
     backbone=dict(
         type='FastSCNN',
         downsample_dw_channels=(32, 48),

@@ -23,10 +23,10 @@ train_pipeline = [
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3))
-# `EarlyStoppingHook` ends the training.
+# `DISEarlyStoppingHook` ends the training.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=1_000_000, val_interval=2000)
 default_hooks = dict(checkpoint=dict(interval=2000))
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type='EarlyStoppingHook', monitor='maxF', rule='greater', patience=20),
+    dict(type='DISEarlyStoppingHook', monitor='maxF', rule='greater', patience=20),
 ]

@@ -6,7 +6,7 @@ _base_ = [
 ]
 
 model = dict(
-    data_preprocessor=dict(size=_base_.scale),
+    data_preprocessor=dict(size=_base_.scale[::-1]),
     backbone=dict(channels=8, ppm_channels=24),
     decode_head=dict(in_channels=32, channels=32),
 )

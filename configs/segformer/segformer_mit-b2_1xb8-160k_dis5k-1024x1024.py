@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 model = dict(
-    data_preprocessor=dict(size=_base_.scale),
+    data_preprocessor=dict(size=_base_.scale[::-1]),
     backbone=dict(
         embed_dims=64,
         num_layers=[3, 4, 6, 3],

@@ -6,7 +6,7 @@ _base_ = [
 ]
 
 model = dict(
-    data_preprocessor=dict(size=_base_.scale),
+    data_preprocessor=dict(size=_base_.scale[::-1]),
     backbone=dict(embed_dims=16, num_heads=[1, 2, 4, 8], drop_path_rate=0.0),
     decode_head=dict(
         in_channels=[16, 32, 64, 128],

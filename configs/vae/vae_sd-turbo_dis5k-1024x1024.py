@@ -6,5 +6,5 @@ model = dict(
     type='VAEReconstructor',
     data_preprocessor=dict(type='DISDataPreProcessor'),
     vae=_base_.model.vae,
-    size=_base_.scale,
+    size=_base_.scale[::-1],
 )

@@ -9,7 +9,7 @@ model = dict(
     type='VAEReconstructor',
     data_preprocessor=dict(type='DISDataPreProcessor'),
     vae=dict(**_base_.vae, frozen=False),
-    size=_base_.scale,
+    size=_base_.scale[::-1],
     image_weight=0.3,
 )
 

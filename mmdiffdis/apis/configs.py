@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS
 
 from .._compat import CONFIGS
+from ..engine.options import merge_option
 
 # Keys that a config may have beside the arguments of `Runner`, read from `Runner.cfg`.
 _OTHER_CONFIG_KEYS = {
@@ -23,6 +24,7 @@ _OTHER_CONFIG_KEYS = {
     'custom_imports',
     'efficient_conv_bn_eval',
     'find_unused_parameters',
+    'load_partially',
     'model_wrapper_cfg',
     'runner_type',
     'strategy',
@@ -88,7 +90,7 @@ def load_config(
             'of one in configs/, a Config or a dict'
         )
     for fragment in fragments:
-        config.merge_from_dict(Config.fromfile(fragment).to_dict())
+        merge_option(config, fragment)
     options = options if isinstance(options, Mapping) else parse_options(options, config)
     _check_keys(options, config)
     length = _length(config)

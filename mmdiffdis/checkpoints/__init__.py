@@ -7,6 +7,7 @@ from .loading import (
     load_from_local,
     load_from_mmdiffdis,
     load_from_url,
+    load_strictly,
     save_weights,
 )
 from .lora import merge_lora
@@ -22,6 +23,7 @@ __all__ = [
     'load_from_local',
     'load_from_mmdiffdis',
     'load_from_url',
+    'load_strictly',
     'merge_lora',
     'save_weights',
 ]

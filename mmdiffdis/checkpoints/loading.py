@@ -6,15 +6,18 @@ On import, these loaders replace MMEngine's, so `load_from`, `--resume`, `init_m
 - a local path: `.safetensors`, or a file that `torch.save` wrote. A pickle can run any program when
   it is read, so only the contents of MMEngine's own checkpoints are admitted: torch's
   `weights_only` plus a short list;
-- a URL: downloaded once, then read like a local path;
+- a URL: downloaded once, and again if the file there has changed, then read like a local path;
 - `mmdiffdis://NAME`: weights that are shipped with this package.
 
 MMEngine 0.10.7 leaves `weights_only` to torch.load, whose default refuses MMEngine's own
 checkpoints since torch 2.6, and to torch.hub, whose default runs what a download contains. When it
 resumes, it also executes the text in `meta.config` as a config. It writes none itself, and that of
-a file is dropped here.
+a file is dropped here. Its `Pretrained` and its runners go on with random weights where a file does
+not fit; `PretrainedWeights` and `load_strictly` stop.
 """
 
+import hashlib
+import json
 import os
 import pickle
 import re
@@ -25,21 +28,28 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.model import update_init_info
+from mmengine.model.weight_init import PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..utils.files import atomic_write
+from ..utils.files import atomic_write, save_json
 
 TRUST_VARIABLE = 'MMDIFFDIS_TRUST_CHECKPOINT'
 SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 SCHEME = 'mmdiffdis://'
+
+_HASHED_NAME = re.compile(r'.+-([a-f0-9]{8,})\.\w+')
+_VERSION_HEADERS = ('ETag', 'Last-Modified', 'Content-Length')
 
 
 class CheckpointError(ValueError):
@@ -91,6 +101,10 @@ def load_from_url(
 ) -> dict[str, Any]:
     """Returns the contents of a checkpoint at a URL, read by `load_from_local`.
 
+    Downloads are kept apart by their URLs, and each time the server is asked whether the file has
+    changed; without an answer, the one that is there is taken. A file that torch has downloaded
+    before is taken if its name ends in its hash.
+
     Args:
         url: Address that ends in the file's name.
         model_dir: Folder where downloads are kept; `None` for torch's.
@@ -98,11 +112,36 @@ def load_from_url(
         progress: Show the progress of a download.
     """
     folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
-    path = folder / Path(urlparse(url).path).name
-    if not path.is_file():
+    name = Path(urlparse(url).path).name
+    hashed = _HASHED_NAME.fullmatch(name)
+    if hashed and (folder / name).is_file():
+        digest = hashlib.sha256()
+        with (folder / name).open('rb') as file:
+            for part in iter(lambda: file.read(2**20), b''):
+                digest.update(part)
+        if digest.hexdigest().startswith(hashed[1]):
+            return load_from_local(str(folder / name), map_location)
+    folder /= hashlib.sha256(url.encode()).hexdigest()[:16]
+    path, record = folder / name, folder / f'{name}.json'
+    version = _version_at(url)
+    known = json.loads(record.read_text()) if record.is_file() else None
+    if not path.is_file() or (version and version != known):
         folder.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), progress=progress)
+        if version:
+            save_json(version, record)
     return load_from_local(str(path), map_location)
+
+
+def _version_at(url: str) -> dict[str, str] | None:
+    """Returns what a server says about the version of a file; None if it does not answer."""
+    try:
+        with urlopen(Request(url, method='HEAD'), timeout=10) as response:
+            found = {name: response.headers.get(name) for name in _VERSION_HEADERS}
+    except OSError as error:
+        print_log(f'{url} cannot be asked for changes: {error}', logger='current')
+        return None
+    return {name: value for name, value in found.items() if value} or None
 
 
 def is_whole(path: str | os.PathLike) -> bool:
@@ -253,12 +292,15 @@ def _history_buffer_method(owner: type, name: str) -> FunctionType:
 
 
 @contextmanager
-def explain_misfits(checkpoint: str | Path, max_length: int = 1500) -> Iterator[None]:
+def explain_misfits(
+    checkpoint: str | Path, max_length: int = 1500, way_out: str = ''
+) -> Iterator[None]:
     """Turns the failure of a strict loading inside the block into a `CheckpointError`.
 
     Args:
         checkpoint: Path of the checkpoint that is loaded, for the message.
         max_length: Characters kept of the list of missing, unexpected and misshapen keys.
+        way_out: End of the message.
     """
     try:
         yield
@@ -266,8 +308,81 @@ def explain_misfits(checkpoint: str | Path, max_length: int = 1500) -> Iterator[
         reason = str(error)
         reason = reason if len(reason) <= max_length else f'{reason[:max_length]} ...'
         raise CheckpointError(
-            f'checkpoint {checkpoint} does not fit the model of the config: {reason}'
+            f'checkpoint {checkpoint} does not fit the model of the config: {reason}{way_out}'
         ) from error
+
+
+def load_strictly(runner, partially: bool = False) -> None:
+    """Makes a runner of MMEngine stop at a checkpoint that does not fit its model.
+
+    Args:
+        runner: Runner, changed in place.
+        partially: Go on with a warning, as MMEngine does: what the checkpoint lacks keeps its
+            initial values, and what has no place in the model is left out.
+
+    Raises:
+        CheckpointError: When it loads or resumes, if names are missing or unexpected, or shapes
+            differ.
+    """
+    load = runner.load_checkpoint
+
+    def load_checkpoint(filename: str, *args, **kwargs):
+        way_out = '; to start from the part that fits: --cfg-options load_partially=True'
+        with explain_misfits(filename, way_out=way_out):
+            return load(filename, *args, **{**kwargs, 'strict': True})
+
+    if not partially:
+        runner.load_checkpoint = load_checkpoint
+
+
+@WEIGHT_INITIALIZERS.register_module('Pretrained', force=True)
+class PretrainedWeights(PretrainedInit):
+    """MMEngine's `Pretrained`, which stops if the checkpoint does not fit the module.
+
+    Modules of other packages may leave weights of the file unused, such as a classifier's.
+
+    Args:
+        checkpoint: File, URL or 'mmdiffdis://NAME'.
+        prefix: Beginning of the names of the module's weights in the file, which are taken alone.
+        strict: False goes on with a warning: what the file lacks keeps its initial values.
+        map_location: As in `torch.load`.
+    """
+
+    def __init__(self, checkpoint, prefix=None, strict: bool = True, map_location='cpu'):
+        super().__init__(checkpoint, prefix, map_location)
+        self.strict = strict
+
+    def __call__(self, module: nn.Module) -> None:
+        """Loads the weights.
+
+        Raises:
+            CheckpointError: If they do not fit.
+        """
+        if not self.strict:
+            super().__call__(module)
+            return
+        print_log(f'load {self.prefix or "model"} from: {self.checkpoint}', logger='current')
+        weights = CheckpointLoader.load_checkpoint(self.checkpoint, self.map_location)
+        weights = weights.get('state_dict', weights)
+        weights = {name.removeprefix('module.'): tensor for name, tensor in weights.items()}
+        prefix = f'{self.prefix.rstrip(".")}.' if self.prefix else ''
+        weights = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in weights.items()
+            if name.startswith(prefix)
+        }
+        way_out = '; to take the part that fits: init_cfg.strict=False'
+        with explain_misfits(self.checkpoint, way_out=way_out):
+            missing, unexpected = module.load_state_dict(weights, strict=False)
+            # older files lack these counters, which are not used
+            misfits = {'missing': [n for n in missing if 'num_batches_tracked' not in n]}
+            if type(module).__module__.partition('.')[0] == __package__.partition('.')[0]:
+                misfits['unexpected'] = unexpected
+            found = [f'{kind}: {", ".join(names)}' for kind, names in misfits.items() if names]
+            if found:
+                raise RuntimeError('; '.join(found))
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=self._get_init_info())
 
 
 # MMEngine's loader of http:// and https:// looks this function up in its module.

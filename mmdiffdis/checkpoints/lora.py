@@ -1,4 +1,4 @@
-"""Merging of LoRA adapters into the weights that they adapt."""
+"""Names of LoRA adapters, and their merging into the weights that they adapt."""
 
 from collections.abc import Mapping
 
@@ -9,6 +9,15 @@ SCALING = 'lora_scaling'
 _BASE, _DOWN, _UP = '.base_layer', '.lora_A.default.weight', '.lora_B.default.weight'
 
 
+def without_adapters(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a state dict under the names of a model without adapters, and without theirs."""
+    return {
+        name.replace(_BASE, ''): tensor
+        for name, tensor in weights.items()
+        if name != SCALING and not name.endswith((_DOWN, _UP))
+    }
+
+
 def merge_lora(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns weights with adapters merged: W + scaling * B A in the place of W, A and B.
 
@@ -17,11 +26,7 @@ def merge_lora(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             is [r, in] or [r, in, k, k], B is [out, r] or [out, r, 1, 1]. Weights without adapters
             are returned as they are.
     """
-    merged = {
-        name.replace(_BASE, ''): tensor
-        for name, tensor in weights.items()
-        if name != SCALING and not name.endswith((_DOWN, _UP))
-    }
+    merged = without_adapters(weights)
     for name, down in weights.items():
         if name.endswith(_DOWN):
             layer = name.removesuffix(_DOWN)

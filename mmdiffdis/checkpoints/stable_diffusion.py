@@ -31,6 +31,11 @@ from .diffusers_folder import (
 )
 from .diffusers_names import UNET_NAMES, VAE_NAMES
 from .loading import CheckpointError
+from .lora import without_adapters
+
+# Parts of our U-Net that Stable Diffusion's weights leave untrained: `FRESH`, and the convolution
+# that is widened for the noisy latent.
+UNTRAINED = ('backbone.bde.', 'backbone.swci.', 'backbone.conv_in.')
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -86,13 +91,25 @@ class StableDiffusionInit:
         # `load_initial_unet` has checked the U-Net, if it was loaded.
         other = sorted(
             name
-            for name in missing
+            for name in without_adapters(dict.fromkeys(missing))
             if UNET_NAMES.published_name(name) is None and not name.startswith(initialised)
         )
         if other:
             raise CheckpointError(f'{base} has no weights for {other} of the model')
         if hasattr(model, '_params_init_info'):
             update_init_info(model, init_info=f'{type(self).__name__}: {self.pretrained}')
+
+
+def untrained_parts(init_cfg: dict | list[dict] | None) -> tuple[str, ...]:
+    """Returns prefixes of the U-Net's parts that `StableDiffusionInit` leaves untrained.
+
+    Args:
+        init_cfg: A model's; empty for one that is not initialised by `StableDiffusionInit`.
+    """
+    for settings in init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]:
+        if settings.get('type') == StableDiffusionInit.__name__:
+            return UNTRAINED if settings.get('unet', True) else ('backbone.', 'neck.')
+    return ()
 
 
 def own_initialisation(model: nn.Module) -> tuple[str, ...]:
@@ -134,9 +151,10 @@ def convert_released(
     if prompt is None or prompt_embedding:
         prompt = load_prompt(model, base, prompt_embedding)
     weights['prompt'] = prompt
-    # 4. scheduler
+    # 4. scheduler, and what the weights mean
     state = model.scheduler.state_dict()
     weights |= {f'scheduler.{name}': tensor for name, tensor in state.items()}
+    weights |= {n: t for n, t in model.state_dict().items() if n.endswith('settings')}
 
     missing = sorted(set(model.state_dict()) - set(weights))
     if missing:
@@ -182,7 +200,7 @@ def load_initial_unet(model: nn.Module, base: Path) -> Weights:
     """
     folder = subfolder(base, 'unet')
     check_unet_settings(model, folder)
-    state = model.state_dict()
+    state = without_adapters(model.state_dict())
     shapes = {name: tensor.shape for name, tensor in UNET_NAMES.to_published(state).items()}
     weights = grow_unet(read_weights(folder), shapes)
     has_mid_block = any(name.startswith(MID_BLOCK) for name in shapes)  # not with neck=None

@@ -9,7 +9,6 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from .pairing import check_headers, check_kinds_of_masks, pair_images_and_masks, summarise_problems
-from .sampler import seed_draw
 from .splitting import PARTS, split_stems
 from .transforms.loading import LoadDISAnnotations
 
@@ -73,10 +72,6 @@ class DIS5KDataset(BaseSegDataset):
         self.part, self.val_share = part, val_share
         self.resize_masks = resize_masks
         super().__init__(data_root=str(data_root), **kwargs)
-
-    def __getitem__(self, index: int) -> dict:
-        seed_draw(index)
-        return super().__getitem__(index)
 
     def files(self) -> list[str]:
         """Returns the paths of all images and masks."""

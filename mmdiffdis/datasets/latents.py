@@ -1,5 +1,6 @@
 """Encoding of a training set to latents, and the data set of these."""
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..structures import image_key
+
+VAE_KEY = 'vae'  # of the file's metadata: `encoder_hash`
 
 
 @DATASETS.register_module()
@@ -60,6 +63,20 @@ class LatentDataset(Dataset):
     def files(self) -> list[str]:
         """Returns the path of the latents."""
         return [self.latent_file]
+
+
+def encoder_hash(vae: nn.Module) -> str:
+    """Returns a hash of an autoencoder's encoder and of the scale of its latents.
+
+    Args:
+        vae: An `Autoencoder` in float32.
+    """
+    total = hashlib.blake2b(repr(vae.scaling_factor).encode(), digest_size=16)
+    for module in vae.encoder_modules():
+        for name, tensor in module.state_dict().items():
+            total.update(name.encode())
+            total.update(tensor.detach().float().cpu().contiguous().numpy().data)
+    return total.hexdigest()
 
 
 @torch.no_grad()

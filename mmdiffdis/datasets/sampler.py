@@ -1,21 +1,19 @@
 """Sampling that depends on the seed alone and can resume at any position."""
 
 import itertools
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
+from functools import partial
 
 import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmseg.registry import DATA_SAMPLERS
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from ..utils.seeding import seed_streams, seed_words
 
 
 class Draw(int):
     """An int that carries the seed of this draw: the index of a sample and its random stream.
-
-    A data set that does not use the stream sees a plain number. Subtraction and remainder keep the
-    stream, so that it passes through MMEngine's `ConcatDataset` and `RepeatDataset`.
 
     Args:
         index: Index of the sample.
@@ -32,17 +30,18 @@ class Draw(int):
     def __getnewargs__(self) -> tuple[int, tuple]:
         return int(self), self.stream
 
-    def __sub__(self, other: int) -> 'Draw':
-        return Draw(int(self) - other, self.stream)
 
-    def __mod__(self, other: int) -> 'Draw':
-        return Draw(int(self) % other, self.stream)
+def seeded_items(dataset: Dataset, indices: Sequence[int]) -> list:
+    """Returns samples of a data set, each loaded after the generators are seeded from its `Draw`.
 
-
-def seed_draw(index: int) -> None:
-    """Seeds the global generators from a `Draw`; does nothing for a plain index."""
-    if isinstance(index, Draw):
-        seed_streams(*index.stream)
+    A plain index does not seed.
+    """
+    samples = []
+    for index in indices:
+        if isinstance(index, Draw):
+            seed_streams(*index.stream)
+        samples.append(dataset[int(index)])
+    return samples
 
 
 @DATA_SAMPLERS.register_module()
@@ -52,7 +51,8 @@ class SeededSampler(Sampler):
     Of W processes, process r takes the positions r, r + W, ..., so that the global batches do not
     depend on the number of processes. `DefaultSampler` and `InfiniteSampler` cannot resume at a
     position, and with them the augmentation depends on the number of samples that a worker has
-    loaded before.
+    loaded before. The samples of any map-style data set, wrapped or not, are seeded: data loaders
+    ask a data set that has `__getitems__`, which is set here, for a batch.
 
     Args:
         dataset: Data set to sample from.
@@ -70,6 +70,8 @@ class SeededSampler(Sampler):
     ):
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
+        if hasattr(dataset, '__dict__'):  # no range or list
+            dataset.__getitems__ = partial(seeded_items, dataset)
         self.shuffle, self.endless = shuffle, endless
         self.seed = sync_random_seed() if seed is None else seed
         self.start = 0

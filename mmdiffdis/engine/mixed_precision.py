@@ -33,8 +33,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 def set_mixed_precision(config: Config, device: str) -> None:
     """Sets the optimizer wrapper of `config` to bfloat16, or float16 on GPUs without bfloat16.
 
-    The VAE of Stable Diffusion overflows in float16, not in bfloat16, which has the range of
-    float32.
+    Autoencoders are computed in float32 then, because Stable Diffusion's overflows in float16.
 
     Args:
         config: Training config, changed in place.
@@ -62,7 +61,8 @@ def set_mixed_precision(config: Config, device: str) -> None:
             )
         return
     wrapper.type = 'AmpOptimWrapper'
-    bfloat16 = not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
+    # V100 and T4 emulate bfloat16, slowly
+    bfloat16 = not torch.cuda.is_available() or torch.cuda.is_bf16_supported(False)
     wrapper.setdefault('dtype', 'bfloat16' if bfloat16 else 'float16')
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import IO
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from ..checkpoints import CheckpointError, is_whole
 from ..utils.files import UNFINISHED, lock
+from .sharding import WITH_SYNC_BN, WITHOUT_PROCESSES
 
 # Launcher -> variables of the environment that hold the rank before there is a process group.
 _RANKS = {
@@ -18,6 +20,13 @@ _RANKS = {
     'slurm': ('SLURM_PROCID',),
     'mpi': ('OMPI_COMM_WORLD_RANK',),
 }
+# Keys of a config that MMEngine's runner applies, but not its runner of strategies.
+IGNORED_BY_STRATEGIES = (
+    'activation_checkpointing',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+)
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:
@@ -140,14 +149,15 @@ def set_resume(config: Config, resume: str | None) -> None:
 
 
 def check_strategy(config: Config) -> None:
-    """Checks that a training with MMEngine's runner of strategies can be resumed.
+    """Checks a training with MMEngine's runner of strategies, and gives the strategy `sync_bn`.
 
     Args:
-        config: Training config, after `set_resume`.
+        config: Training config after `set_resume`, changed in place.
 
     Raises:
-        ValueError: If `config` combines a strategy with a moving average of the weights, or
-            DeepSpeed with a checkpoint to start from.
+        ValueError: If `config` combines a strategy with a moving average of the weights, which
+            would not resume, or with `sync_bn` or another setting that would be ignored; if there
+            are no GPUs or no launched processes; or if DeepSpeed has a checkpoint to start from.
     """
     strategy = (config.get('strategy') or {}).get('type', '')
     if 'DeepSpeed' in strategy and (config.get('load_from') or config.get('resume')):
@@ -156,9 +166,33 @@ def check_strategy(config: Config) -> None:
             'folders of its own only, as pickles that may run any program; train without it, or '
             "give weights in a config, as model.init_cfg=dict(type='Pretrained', checkpoint=...)"
         )
+    if 'runner_type' not in config:
+        return
     hooks = [*config.get('default_hooks', {}).values(), *config.get('custom_hooks', [])]
-    if 'runner_type' in config and any(hook and hook['type'] == 'EMAHook' for hook in hooks):
+    if any(hook and hook['type'] == 'EMAHook' for hook in hooks):
         raise ValueError(
             f'EMAHook does not resume under {config.runner_type}, which loads before the hook '
             'has made its copy of the weights: train without EMA, or without `strategy`'
         )
+    ignored = [key for key in IGNORED_BY_STRATEGIES if config.get(key)]
+    if ignored:
+        raise ValueError(
+            f'{", ".join(ignored)}: ignored by {config.runner_type}; leave it out, or train '
+            'without `strategy`'
+        )
+    sync_bn, strategy = config.get('sync_bn'), config.get('strategy')
+    if strategy is None or strategy.type in WITHOUT_PROCESSES:
+        return
+    if config.get('launcher', 'none') == 'none' or get_device() == 'cpu':
+        raise ValueError(
+            f'strategy.type={strategy.type!r} needs GPUs and a process for each of them: '
+            'tools/dist_train.sh CONFIG GPUS'
+        )
+    if not sync_bn:
+        return
+    if strategy.type not in WITH_SYNC_BN:
+        raise ValueError(
+            f'sync_bn={sync_bn!r} is ignored by strategy.type={strategy.type!r}: expected one of '
+            f'{WITH_SYNC_BN}, or --cfg-options sync_bn=None'
+        )
+    strategy.sync_bn = sync_bn

@@ -133,9 +133,15 @@ def fingerprint(dataset: Dataset) -> dict[str, int | str] | None:
     return dict(files=len(files), hash=total.hexdigest())
 
 
-def _files(dataset: Dataset) -> Iterable[str]:
-    if hasattr(dataset, 'files'):
-        yield from dataset.files()
+def inner_datasets(dataset: Dataset) -> Iterable[Dataset]:
+    """Yields a data set and those inside of it, if it is a wrapper."""
+    yield dataset
     for inner in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
         if inner is not None:
-            yield from _files(inner)
+            yield from inner_datasets(inner)
+
+
+def _files(dataset: Dataset) -> Iterable[str]:
+    for inner in inner_datasets(dataset):
+        if hasattr(inner, 'files'):
+            yield from inner.files()

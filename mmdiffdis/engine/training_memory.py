@@ -35,7 +35,7 @@ def count_bytes(config: Config, batch_size: int, side: int) -> dict[str, int]:
         )
     wrapper = config.optim_wrapper
     # The sizes of pyramid noise are drawn at random, which needs content.
-    model_config = dict(config.model, noise=dict(type='GaussianNoise'), init_cfg=None)
+    model_config = dict(config.model, noise=dict(type='GaussianNoise'))
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = MODELS.build(model_config).train()
         total = sum(parameter.numel() for parameter in model.parameters())

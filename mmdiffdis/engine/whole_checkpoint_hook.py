@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmseg.registry import HOOKS
 
 from ..checkpoints import CheckpointError
@@ -77,6 +77,10 @@ class WholeCheckpointHook(CheckpointHook):
     A checkpoint is written atomically, obsolete ones are removed after that, and weights that are
     not finite are not written. The disk must have room for one checkpoint more than are kept.
 
+    A checkpoint is written before the validation of the same step. A resumed training begins with
+    that validation, so that the best checkpoint, early stopping and the log go on as they would
+    have without the interruption.
+
     Args:
         kwargs: Arguments of `CheckpointHook`; `backend_args` for another place than a local disk.
 
@@ -99,6 +103,9 @@ class WholeCheckpointHook(CheckpointHook):
                 f'checkpoints every {length} iterations hold no gradients, but gradients are '
                 f'accumulated over {counts}: to resume exactly, make one a multiple of the other'
             )
+        if runner._resume and _validation_is_due(runner):
+            runner.logger.info('the checkpoint was written before its validation, which comes now')
+            runner.val_loop.run()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuses weights that are not finite, and corrects the position in the training."""
@@ -128,3 +135,17 @@ class WholeCheckpointHook(CheckpointHook):
         self.file_backend.remove_collected(
             keep={self.last_ckpt, getattr(self, 'best_ckpt_path', None), *best}
         )
+
+
+def _validation_is_due(runner: Runner) -> bool:
+    """Returns whether MMEngine's loop validates after the step that a training is resumed at."""
+    loop = runner.train_loop
+    if runner.val_loop is None or loop.iter == 0:
+        return False
+    step, last = loop.iter, loop.max_iters
+    if not isinstance(loop, IterBasedTrainLoop):
+        if loop.iter != loop.epoch * len(loop.dataloader):  # in the middle of an epoch
+            return False
+        step, last = loop.epoch, loop.max_epochs
+    loop._decide_current_val_interval()
+    return step >= loop.val_begin and (step % loop.val_interval == 0 or step == last)

@@ -34,6 +34,9 @@ class DISMetric(BaseMetric):
     several subsets (`metainfo['subset']`), there are scores per subset, e.g. `DIS-TE1/maxF`, and
     overall scores, e.g. `maxF`, in which all images have the same weight.
 
+    Losses that a model computes in validation (metainfo `losses`) are averaged over the images as
+    'val_loss', their sum, and 'val_<name>'.
+
     An image without foreground scores 0 in maxF and wF for any prediction (PySODMetrics'
     convention).
 
@@ -57,7 +60,8 @@ class DISMetric(BaseMetric):
         self.measures = check_measures(measures)
 
     def process(self, data_batch: dict | None, data_samples: Sequence[dict]) -> None:
-        """Scores each sample; keeps (subset, {metric: score or curve [256]}, is empty) per image.
+        """Scores each sample; keeps its subset, {metric: score or curve [256]}, whether it is
+        empty, and its losses.
 
         An image is empty if its ground truth has no foreground.
         """
@@ -74,16 +78,18 @@ class DISMetric(BaseMetric):
                 )
             prediction = apply_protocol(prediction, **self.protocol)
             values = measure_image(prediction, gt, self.measures)
-            self.results.append((sample.get('subset', ''), values, not gt.any()))
+            losses = sample.get('losses', {})
+            self.results.append((sample.get('subset', ''), values, not gt.any(), losses))
 
-    def compute_metrics(self, results: list[tuple[str, dict, bool]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[str, dict, bool, dict]]) -> dict[str, float]:
         """Returns overall scores, and scores per subset if there are several; logs a table."""
         subsets = sorted({subset for subset, *_ in results})
         table = PrettyTable(['subset', 'images', 'empty', *self.measures])
         all_scores = {}
         for subset in [*subsets, None] if len(subsets) > 1 else [None]:
-            rows = [values for other, values, _ in results if subset in (None, other)]
-            empty = sum(is_empty for other, _, is_empty in results if subset in (None, other))
+            part = [result for result in results if subset in (None, result[0])]
+            rows = [values for _, values, *_ in part]
+            empty = sum(is_empty for *_, is_empty, _ in part)
             scores = summarise(rows, self.measures)
             prefix = '' if subset is None else f'{subset}/'
             all_scores.update({prefix + name: score for name, score in scores.items()})
@@ -92,6 +98,7 @@ class DISMetric(BaseMetric):
                 label = 'all' if len(subsets) > 1 else subsets[0] or 'all'
             row = [label, len(rows), empty, *(f'{score:.4f}' for score in scores.values())]
             table.add_row(row)
+        all_scores |= mean_losses([losses for *_, losses in results])
         text = f'\n{protocol_text(self._settings())}\n{table.get_string()}'
         if empty:  # of all images
             text += f'\n{describe_empty(empty)}'
@@ -110,6 +117,14 @@ class DISMetric(BaseMetric):
 
     def _settings(self) -> dict:
         return dict(protocol=self.protocol_name, **self.protocol)
+
+
+def mean_losses(losses: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Returns the means over images of their losses, and 'val_loss', the sum of the means."""
+    if not losses or not all(losses):
+        return {}
+    means = {f'val_{name}': float(np.mean([image[name] for image in losses])) for name in losses[0]}
+    return {'val_loss': sum(means.values()), **means}
 
 
 def _ground_truth(sample: Mapping, path: str) -> np.ndarray:

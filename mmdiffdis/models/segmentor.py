@@ -7,9 +7,10 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..structures import set_prediction, to_original_size
+from .settings import store_settings
 
 
 def complete(name: str, config: dict | None, defaults: dict) -> dict:
@@ -30,12 +31,34 @@ def unnamed_samples(inputs: Tensor) -> list[SegDataSample]:
     return [SegDataSample(metainfo=shape) for _ in inputs]
 
 
+def normalisation(config: dict | None, data_preprocessor: nn.Module) -> dict[str, float | bool]:
+    """Returns what a preprocessor does to the colours of images, for `store_settings`.
+
+    Args:
+        config: Its config; None for a model inside of another.
+        data_preprocessor: The preprocessor, for the defaults of its config.
+    """
+    if not isinstance(config, dict):
+        return {}
+    settings = {
+        f'{name}.{i}': value
+        for name in ('mean', 'std')
+        for i, value in enumerate(config.get(name) or ())
+    }
+    for name in ('bgr_to_rgb', 'channel_conversion'):  # of ours, of mmseg's
+        if hasattr(data_preprocessor, name):
+            settings['bgr_to_rgb'] = getattr(data_preprocessor, name)
+    return {f'data_preprocessor.{name}': value for name, value in settings.items()}
+
+
 class DISSegmentor(BaseSegmentor):
     """Base class of DiffDIS and its baselines. A subclass implements `loss` and `predict`.
 
     Tools ask models for these methods; a model without one is treated as a plain network:
     `set_precision(dtype, encoder_dtype)`, `set_vae_slicing(enabled)`, `compiled_blocks()`,
     `cost_parts()`.
+
+    A checkpoint holds the normalisation of the images, and one with another is refused.
 
     Attributes:
         TEST_DEFAULTS: Keys of `test_cfg` and their defaults.
@@ -61,6 +84,7 @@ class DISSegmentor(BaseSegmentor):
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.test_cfg = complete('test_cfg', test_cfg, self.TEST_DEFAULTS)
+        store_settings(self, **normalisation(data_preprocessor, self.data_preprocessor))
 
     def postprocess_result(
         self, maps: Sequence[Tensor], data_samples: list[SegDataSample]

@@ -1,11 +1,15 @@
 """Loading never executes the contents of a file, and reads everything that MMEngine writes."""
 
+import hashlib
 import io
 import os
 import pickle
 import subprocess
 import tarfile
+import threading
 from collections import OrderedDict
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +192,41 @@ def test_pretrained_init_with_prefix_from_shipped_weights(shipped):
     assert_same(layer.state_dict(), shipped.state_dict())
 
 
+class Pair(BaseModule):
+    """Two layers, initialised from shipped weights."""
+
+    def __init__(self, first: int = 3, **init_cfg):
+        super().__init__(dict(type='Pretrained', checkpoint='mmdiffdis://pair', **init_cfg))
+        self.decoder, self.head = nn.Linear(first, 2), nn.Linear(2, 1)
+
+
+@pytest.fixture
+def pair(shipped, tmp_path):
+    return lambda **layers: save_weights(nn.ModuleDict(layers), tmp_path / 'pair.safetensors')
+
+
+def test_pretrained_init_stops_if_the_file_does_not_fit(pair):
+    whole = dict(decoder=nn.Linear(3, 2), head=nn.Linear(2, 1))
+    pair(**whole)
+    Pair().init_weights()
+    with pytest.raises(CheckpointError, match=r'size mismatch for decoder.weight.*strict=False'):
+        Pair(first=4).init_weights()
+    pair(decoder=whole['decoder'])
+    with pytest.raises(CheckpointError, match='missing: head.weight, head.bias; to take the part'):
+        Pair().init_weights()
+    partly = Pair(strict=False)
+    partly.init_weights()
+    assert torch.equal(partly.decoder.weight, whole['decoder'].weight)
+
+
+def test_unused_weights_are_a_misfit_of_our_modules_alone(pair, monkeypatch):
+    pair(decoder=nn.Linear(3, 2), head=nn.Linear(2, 1), classifier=nn.Linear(2, 1))
+    Pair().init_weights()
+    monkeypatch.setattr(Pair, '__module__', 'mmdiffdis.models.pair')
+    with pytest.raises(CheckpointError, match=r'unexpected: classifier\.'):
+        Pair().init_weights()
+
+
 def test_load_checkpoint_from_shipped_weights(shipped):
     model = nn.ModuleDict({'decoder': nn.Linear(3, 2)})
     load_checkpoint(model, 'mmdiffdis://one', strict=True)
@@ -317,6 +356,65 @@ def test_malicious_download_is_refused(tmp_path, monkeypatch):
     for _ in range(2):  # the second time from torch's folder
         assert_same(load('https://example.org/good.pth')['state_dict'], {'a': torch.ones(2)})
     assert len(downloaded) == 2
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A folder whose files a local server sends, and its address; torch's folder is empty."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    root = tmp_path / 'served'
+    root.mkdir()
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    with ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(root))) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield root, f'http://127.0.0.1:{http.server_port}'
+        http.shutdown()
+        thread.join()
+
+
+def test_urls_of_the_same_file_name_are_told_apart(server):
+    root, address = server
+    for name, value in (('one', 1.0), ('two', 2.0)):
+        save_weights({'a': torch.full((2,), value)}, root / name / 'model.safetensors')
+    for name, value in (('one', 1.0), ('two', 2.0)):
+        state_dict = load(f'{address}/{name}/model.safetensors')['state_dict']
+        assert_same(state_dict, {'a': torch.full((2,), value)})
+
+
+def test_changed_file_is_fetched_again_and_an_unchanged_one_is_not(server, monkeypatch):
+    root, address = server
+    downloads, download = [], torch.hub.download_url_to_file
+    monkeypatch.setattr(
+        torch.hub,
+        'download_url_to_file',
+        lambda *args, **kwargs: downloads.append(args) or download(*args, **kwargs),
+    )
+    for value, size, expected in ((1.0, 2, 1), (1.0, 2, 1), (3.0, 4, 2)):
+        if expected != len(downloads):
+            save_weights({'a': torch.full((size,), value)}, root / 'model.safetensors')
+        state_dict = load(f'{address}/model.safetensors')['state_dict']
+        assert_same(state_dict, {'a': torch.full((size,), value)})
+        assert len(downloads) == expected
+    (root / 'model.safetensors').unlink()  # no answer: the downloaded file serves
+    assert_same(load(f'{address}/model.safetensors')['state_dict'], {'a': torch.full((4,), 3.0)})
+
+
+def test_file_that_torch_has_downloaded_is_taken_if_it_has_the_hash_of_its_name(server, tmp_path):
+    root, address = server
+    save_weights({'a': torch.ones(2)}, root / 'model.safetensors')
+    contents = (root / 'model.safetensors').read_bytes()
+    name = f'model-{hashlib.sha256(contents).hexdigest()[:8]}.safetensors'
+    (tmp_path / 'hub/checkpoints').mkdir(parents=True)
+    (tmp_path / 'hub/checkpoints' / name).write_bytes(contents)
+    assert_same(load(f'{address}/elsewhere/{name}')['state_dict'], {'a': torch.ones(2)})
+    (tmp_path / 'hub/checkpoints' / name).write_bytes(b'another file')
+    with pytest.raises(OSError, match='404'):
+        load(f'{address}/elsewhere/{name}')
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, draw_samples
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, METRICS, MODELS, TRANSFORMS
-from shipped_configs import FULL_SIZE, LEAVES, load
+from shipped_configs import CONFIGS, FULL_SIZE, LEAVES, load
 
 from mmdiffdis.apis.flops import build_on_meta
 from mmdiffdis.models.tta import tta_record
@@ -42,6 +44,27 @@ def test_dataset_names_the_missing_folder(path, tmp_path):
     key = 'latent_file' if dataset.type == 'LatentDataset' else 'data_root'
     with pytest.raises(FileNotFoundError, match='nowhere'):
         DATASETS.build({**dataset, key: str(tmp_path / 'nowhere')})
+
+
+@pytest.mark.parametrize(
+    ('data', 'side', 'pattern'),
+    [('synthetic-dis_128x128', 128, '*/*128x128.py'), ('dis5k_1024x1024', 1024, '*/*1024x1024.py')],
+)
+def test_models_get_height_and_width_of_a_scale_that_is_not_square(tmp_path, data, side, pattern):
+    """A scale is (width, height), as MMSegmentation's; a preprocessor's size (height, width)."""
+    shutil.copytree(CONFIGS, tmp_path / 'configs')
+    path = tmp_path / f'configs/_base_/datasets/{data}.py'
+    text = path.read_text().replace(f'scale = ({side}, {side})', f'scale = ({2 * side}, {side})')
+    path.write_text(text)
+    found = 0
+    for path in sorted((tmp_path / 'configs').glob(pattern)):
+        if 'size=_base_.scale' not in path.read_text():
+            continue
+        config = Config.fromfile(path)
+        size = config.model.get('size') or config.model.data_preprocessor.size
+        assert tuple(size) == tuple(config.scale[::-1]), path.name
+        found += tuple(size) == (side, 2 * side)
+    assert found >= 3
 
 
 def test_trainings_can_be_resumed_exactly():

@@ -1,5 +1,7 @@
 """Mixed precision on the CPU, and what --amp sets."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -42,3 +44,17 @@ def test_mmengines_wrapper_needs_a_gpu():
     check_mixed_precision(config, 'cuda')
     with pytest.raises(ValueError, match='needs a GPU, and there is none; --amp trains in bfloat1'):
         check_mixed_precision(config, 'cpu')
+
+
+@pytest.mark.parametrize(('major', 'dtype'), [(7, 'float16'), (8, 'bfloat16')])
+def test_emulated_bfloat16_is_not_used(monkeypatch, major, dtype):
+    """V100 and T4 (compute capability 7) have no bfloat16."""
+    monkeypatch.setattr(torch.version, 'hip', None)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 0)
+    properties = SimpleNamespace(major=major)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda device: properties)
+    monkeypatch.setattr(torch.cuda, '_check_bf16_tensor_supported', lambda device: True)
+    config = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD'))))
+    set_mixed_precision(config, 'cuda')
+    assert config.optim_wrapper.dtype == dtype

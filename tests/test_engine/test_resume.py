@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.config import Config
+from mmengine.model import BaseModel
 
 from mmdiffdis.checkpoints import CheckpointError
-from mmdiffdis.engine import resume
+from mmdiffdis.engine import SyncBNFSDPStrategy, resume
 from mmdiffdis.engine.resume import check_strategy, claim_work_dir, latest_checkpoint, set_resume
 from mmdiffdis.utils.files import UNFINISHED
 
@@ -164,3 +166,41 @@ def test_moving_average_does_not_go_with_a_strategy():
         check_strategy(config)
     config.default_hooks.ema = None
     check_strategy(config)
+
+
+def test_strategy_keeps_synchronised_batch_norm_or_is_refused(monkeypatch):
+    monkeypatch.setattr(resume, 'get_device', lambda: 'cuda')
+    for name in ('fsdp', 'deepspeed_zero2'):
+        option = Config.fromfile(ROOT / f'configs/_base_/options/{name}.py')
+        config = Config(dict(option.to_dict(), sync_bn='torch', launcher='pytorch'))
+        check_strategy(config)
+        assert config.strategy.sync_bn == 'torch'
+        config.strategy.type = config.strategy.type.removeprefix('SyncBN')
+        with pytest.raises(ValueError, match=r"sync_bn='torch' is ignored by strategy.type='"):
+            check_strategy(config)
+        config.sync_bn = None
+        check_strategy(config)
+        config.launcher = 'none'
+        with pytest.raises(ValueError, match=r'needs GPUs and a process for each of them: tools/d'):
+            check_strategy(config)
+
+
+def test_settings_that_a_strategy_would_ignore_are_refused():
+    config = Config(dict(runner_type='FlexibleRunner', find_unused_parameters=True))
+    with pytest.raises(ValueError, match='find_unused_parameters: ignored by FlexibleRunner'):
+        check_strategy(config)
+
+
+def test_sharded_model_gets_synchronised_batch_norm():
+    class Model(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm2d(2)
+
+        def forward(self, *inputs, mode='tensor'):
+            raise NotImplementedError
+
+    strategy = SyncBNFSDPStrategy(sync_bn='torch')
+    model = strategy.build_model(Model())
+    assert isinstance(model.norm, torch.nn.SyncBatchNorm)
+    assert set(strategy.id_to_name) == {id(p) for p in model.parameters()}

@@ -3,17 +3,22 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import load_tool, tiny_config, training_config
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.runner import Runner
+from mmengine.runner import Runner, load_checkpoint
 from mmseg.registry import DATASETS, MODELS
 from safetensors.torch import load_file, save_file
+from torch.utils.data import ConcatDataset
 
 from mmdiffdis.apis.configs import load_config
+from mmdiffdis.checkpoints import CheckpointError
+from mmdiffdis.datasets.latents import LatentDataset
+from mmdiffdis.engine import LatentsHook
 
 tool = load_tool('dataset_converters/encode_latents.py')
 
@@ -61,6 +66,47 @@ def test_losses_of_latents_are_those_of_images(config, edge):
     assert set(found) == ({'loss_mask', 'loss_edge'} if edge else {'loss_mask'})
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=0.02, atol=0)
+
+
+def standard_deviation(path: str) -> float:
+    return float(load_file(path)['mask'].float().std())
+
+
+def test_weights_are_those_that_the_training_begins_with(config):
+    """`load_from` as well, which comes after the model's own init_cfg."""
+    path = config()
+    torch.manual_seed(1)
+    torch.save(dict(state_dict=MODELS.build(tiny_config()).state_dict()), 'other.pth')
+    for name, load_from in (('init', None), ('loaded', 'other.pth')):
+        (path.parent / f'{name}.py').write_text(
+            f"_base_ = './images.py'\nload_from = {load_from!r}\n"
+        )
+        tool.main([f'{name}.py', '--out', f'{name}.safetensors', '--workers', '0'])
+    assert standard_deviation('init.safetensors') != standard_deviation('loaded.safetensors')
+
+    def train_with(latents, config_name):
+        config = load_config(path.parent / f'{config_name}.py')
+        model = MODELS.build(config.model)
+        model.init_weights()
+        if config.load_from:
+            load_checkpoint(model, config.load_from, strict=True)
+        dataset = ConcatDataset([LatentDataset(f'{latents}.safetensors')])
+        runner = SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=dataset))
+        LatentsHook().before_train(runner)
+
+    for name in ('init', 'loaded'):
+        train_with(name, name)
+    for names in (('init', 'loaded'), ('loaded', 'init')):
+        with pytest.raises(CheckpointError, match=r'was encoded by another autoencoder \(hash'):
+            train_with(*names)
+
+
+def test_weights_that_do_not_fit_are_refused(config, capsys):
+    path = config()
+    options = ['--cfg-options', 'load_from=mmdiffdis://diffdis_tiny']
+    with pytest.raises(SystemExit, match='diffdis_tiny does not fit the model of the config'):
+        tool.main([str(path), '--out', 'x.safetensors', '--workers', '0', *options])
+    assert not Path('x.safetensors').exists()
 
 
 @pytest.mark.slow

@@ -8,7 +8,9 @@ images, masks and edges. Training reads them with
 
     train_dataloader = dict(dataset=dict(_delete_=True, type='LatentDataset', latent_file=FILE))
 
-They hold for these weights of the VAE, this size and these N augmentations.
+They hold for the weights of the VAE with which a training of CONFIG begins (its load_from, or the
+model's init_cfg), this size and these N augmentations. The file has a hash of the VAE, and training
+refuses latents of another one.
 """
 
 import argparse
@@ -56,14 +58,14 @@ def main(argv: list[str] | None = None) -> None:
 
     from mmengine.logging import MMLogger
     from mmengine.registry import init_default_scope
-    from mmengine.runner import set_random_seed
+    from mmengine.runner import load_checkpoint, set_random_seed
     from mmseg.registry import DATASETS, MODELS
 
     from mmdiffdis.apis.configs import load_config
     from mmdiffdis.apis.inference import choose_device
-    from mmdiffdis.checkpoints import save_weights
+    from mmdiffdis.checkpoints import explain_misfits, save_weights
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
-    from mmdiffdis.datasets.latents import encode_latents
+    from mmdiffdis.datasets.latents import VAE_KEY, encode_latents, encoder_hash
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         config = load_config(
@@ -75,6 +77,14 @@ def main(argv: list[str] | None = None) -> None:
         set_random_seed(args.seed)
         model = MODELS.build(config.model)
         model.init_weights()
+        if config.get('load_from'):
+            with explain_misfits(config.load_from):
+                load_checkpoint(model, config.load_from, map_location='cpu', strict=True)
+        metadata = {
+            'config': str(args.config),
+            'seed': str(args.seed),
+            VAE_KEY: encoder_hash(model.vae),
+        }
         latents = encode_latents(
             model.to(choose_device(args.device)).eval(),
             DATASETS.build(config.train_dataloader.dataset),
@@ -83,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
             args.workers,
             args.amp,
         )
-        save_weights(latents, args.out, metadata=dict(config=str(args.config), seed=str(args.seed)))
+        save_weights(latents, args.out, metadata=metadata)
     size = args.out.stat().st_size / 2**20
     print(f'{len(latents["mask"])} pairs of image and ground truth in {args.out}, {size:.0f} MiB')
 

@@ -2,7 +2,7 @@
 # clips gradients itself, so the config must not (no optim_wrapper.clip_grad).
 runner_type = 'FlexibleRunner'
 strategy = dict(
-    type='DeepSpeedStrategy',
+    type='SyncBNDeepSpeedStrategy',
     gradient_clipping=1.0,
     zero_optimization=dict(
         stage=2, overlap_comm=True, contiguous_gradients=True, offload_optimizer=dict(device='cpu')

@@ -1,3 +1,2 @@
-# For GPUs without bfloat16. Stable Diffusion's VAE overflows in float16.
+# For GPUs without bfloat16. Autoencoders are computed in float32: Stable Diffusion's overflows.
 optim_wrapper = dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
-model = dict(vae=dict(precision='float32'))

@@ -1,7 +1,7 @@
 # Divides weights, gradients and optimizer states among the GPUs, by U-Net and VAE blocks.
 runner_type = 'FlexibleRunner'
 strategy = dict(
-    type='FSDPStrategy',
+    type='SyncBNFSDPStrategy',
     model_wrapper=dict(
         type='MMFullyShardedDataParallel',
         auto_wrap_policy=dict(type='mmdiffdis.wrap_blocks'),

@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...checkpoints.taesd import SHIPPED, read_taesd
+from ..settings import store_settings
 
 PRECISIONS = ('bfloat16', 'float32', None)
 
@@ -25,12 +26,14 @@ class Autoencoder(BaseModule):
         scaling_factor: Factor that brings latents to unit variance.
         frozen: No gradients for the weights, and none recorded while encoding.
         precision: Precision of encoding: 'bfloat16' (autocast), 'float32' (even inside autocast) or
-            None: that of the caller.
+            None: that of the caller, but float32 inside autocast to float16, in which Stable
+            Diffusion's VAE overflows. Only for a frozen autoencoder: a trained one is encoded and
+            decoded by its trainer.
         slicing: Encode and decode the images of a batch one by one, in less memory.
         init_cfg: MMEngine's initialisation config.
 
     Raises:
-        ValueError: If `precision` is unknown.
+        ValueError: If `precision` is unknown, or given without `frozen`.
     """
 
     def __init__(
@@ -46,6 +49,11 @@ class Autoencoder(BaseModule):
         super().__init__(init_cfg)
         if precision not in PRECISIONS:
             raise ValueError(f'precision={precision!r}: expected one of {PRECISIONS}')
+        if precision is not None and not frozen:
+            raise ValueError(
+                f'precision={precision!r} of an autoencoder that is trained (frozen=False): '
+                'expected None, and a precision of the whole training (--amp)'
+            )
         self.autoencoder = autoencoder
         self.latent_channels = autoencoder.config.latent_channels
         self.size_divisor = size_divisor
@@ -72,11 +80,11 @@ class Autoencoder(BaseModule):
             module.to(decoder)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Encodes images [N, 3, H, W] in [-1, 1] to scaled latents [N, C, h, w]."""
+        """Encodes images [N, 3, H, W] in [-1, 1] to scaled latents [N, C, h, w] float32."""
         x = x.to(next(self.autoencoder.encoder.parameters()).dtype)
         gradients = torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
         with gradients, self._autocast(x.device.type):
-            return self.latents(x) * self.scaling_factor
+            return (self.latents(x) * self.scaling_factor).float()
 
     @abstractmethod
     def latents(self, x: Tensor) -> Tensor:
@@ -84,13 +92,21 @@ class Autoencoder(BaseModule):
 
     def _autocast(self, device: str) -> AbstractContextManager:
         if self.precision is None:
-            return nullcontext()
+            return _without_float16(device)
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bfloat16')
 
     def decode(self, z: Tensor) -> Tensor:
         """Decodes scaled latents [N, C, h, w] to images [N, 3, H, W], about [-1, 1]."""
         dtype = next(self.autoencoder.decoder.parameters()).dtype
-        return self.autoencoder.decode((z / self.scaling_factor).to(dtype)).sample
+        with _without_float16(z.device.type):
+            return self.autoencoder.decode((z / self.scaling_factor).to(dtype)).sample
+
+
+def _without_float16(device: str) -> AbstractContextManager:
+    """Returns a context without autocast to float16; other autocast goes on."""
+    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 @MODELS.register_module()
@@ -128,6 +144,7 @@ class LatentAutoencoder(Autoencoder):
         )
         divisor = 2 ** (levels - 1)
         super().__init__(autoencoder, divisor, scaling_factor, frozen, precision, slicing, init_cfg)
+        store_settings(self, scaling_factor=scaling_factor, norm_num_groups=norm_num_groups)
 
     def encoder_modules(self) -> list[nn.Module]:
         """Returns the modules of the encoder, in running order."""
@@ -180,6 +197,7 @@ class TinyAutoencoder(Autoencoder):
         )
         divisor = 2 ** (len(num_blocks) - 1)
         super().__init__(autoencoder, divisor, 1.0, frozen, precision, slicing, init_cfg)
+        store_settings(self)
         self.register_load_state_dict_pre_hook(_take_shipped_weights)
 
     def latents(self, x: Tensor) -> Tensor:

@@ -5,13 +5,16 @@ from itertools import pairwise
 
 import torch
 from mmengine.logging import MMLogger
-from mmengine.structures import BaseDataElement
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...structures import image_key, image_stem, resize_gt, stack_gt
+from ...checkpoints import merge_lora
+from ...checkpoints.lora import SCALING
+from ...checkpoints.stable_diffusion import untrained_parts
+from ...structures import GT_FIELDS, image_key, image_stem, resize_gt, stack_gt
+from ...utils.seeding import seed_words
 from ..data_preprocessor import stretch
 from ..segmentor import DISSegmentor, complete, unnamed_samples
 from .adaptation import add_lora, freeze, freeze_statistics
@@ -49,16 +52,19 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
             alone; a list: maps are averaged over these seeds. `num_steps`: denoising steps.
             `edge`: predict the edge map as well. `min_max`: stretch each map to [0, 1] before it
             is resized, as the released test does. `val_loss`: validation gives losses, too (see
-            `val_step`).
+            `validation_losses`).
         frozen: Prefixes of the names of parameters that are not trained, e.g.
-            'backbone.down_blocks'.
-        lora: Arguments of `add_lora`: only adapters of the U-Net are trained.
+            'backbone.down_blocks'. Parts that `StableDiffusionInit` leaves untrained are trained.
+        lora: Arguments of `add_lora`: of the U-Net, only adapters and parts that
+            `StableDiffusionInit` leaves untrained are trained.
         data_preprocessor: Config of the preprocessor.
         init_cfg: MMEngine's initialisation config.
 
+    A checkpoint with adapters loads into a model without `lora` as well, which merges them.
+
     Raises:
-        ValueError: If `train_cfg` or `test_cfg` has an unknown or a contradictory key, or no
-            parameter has a prefix in `frozen`.
+        ValueError: If `train_cfg` or `test_cfg` has an unknown or a contradictory key, or an
+            invalid value, or no parameter has a prefix in `frozen`.
     """
 
     TRAIN_DEFAULTS = dict(timesteps=None, num_steps=1)
@@ -98,9 +104,12 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
         self.decode_head = MODELS.build(decode_head)
         self.scheduler = MODELS.build(scheduler)
         self.noise = MODELS.build(noise)
+        self.scheduler.check_training(**self.train_cfg)
+        self.scheduler.timesteps(self.test_cfg['num_steps'])
+        untrained = untrained_parts(init_cfg)
         if lora:
-            add_lora(self, **lora)
-        freeze(self, frozen)
+            add_lora(self, **lora, untrained=untrained)
+        freeze(self, frozen, untrained)
 
     @property
     def size_divisor(self) -> int:
@@ -226,6 +235,25 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
     ) -> list[SegDataSample]:
+        """Returns samples as of `predict_maps` and, if `test_cfg.val_loss`, with their losses.
+
+        `validation_losses` are the metainfo `losses` of samples with ground truth. `DISMetric`
+        reports their means over all images, of all processes.
+        """
+        samples = self.predict_maps(inputs, data_samples)
+        if self.test_cfg['val_loss']:
+            for image, sample in zip(inputs, samples, strict=True):
+                if GT_FIELDS['mask'][0] in sample:
+                    sample.set_metainfo(dict(losses=self.validation_losses(image[None], sample)))
+        return samples
+
+    def test_step(self, data: dict) -> list[SegDataSample]:
+        """Returns predictions of a batch, without losses: those are for validation."""
+        return self.predict_maps(**self.data_preprocessor(data, False))
+
+    def predict_maps(
+        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> list[SegDataSample]:
         """Returns samples with masks and, if `test_cfg.edge`, edges at the images' original sizes.
 
         Args:
@@ -267,33 +295,36 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
             maps = torch.stack([stretch(image_map) for image_map in maps])
         return maps
 
-    def val_step(self, data: dict) -> list:
-        """Returns predictions of a validation batch and, if `test_cfg.val_loss`, losses.
+    def validation_losses(self, image: Tensor, sample: SegDataSample) -> dict[str, float]:
+        """Returns the losses of an image as in training, without augmentation.
 
-        The losses are those of training without augmentation, so that the two can be compared. The
-        noise is the same each time, and the random streams of the training are left untouched.
+        The noise depends on the file's name alone, so that validations can be compared, and the
+        random streams of the training are left untouched.
 
         Args:
-            data: Batch of a loader whose samples have the ground truth of a training, at any size.
-
-        Returns:
-            Samples; the last, which MMEngine's loop removes, holds the losses.
+            image: Image in [-1, 1], [1, 3, H, W].
+            sample: Sample with the ground truth of a training, at any size.
         """
-        data = self.data_preprocessor(data, False)
-        outputs = self._run_forward(data, mode='predict')
-        if not self.test_cfg['val_loss']:
-            return outputs
-        inputs, samples = data['inputs'], data['data_samples']
-        resized = [resize_gt(sample, inputs.shape[-2:]) for sample in samples]
-        with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
-            torch.manual_seed(0)
-            return [*outputs, BaseDataElement(loss=self.loss(inputs, resized))]
+        resized = resize_gt(sample, image.shape[-2:])
+        with torch.random.fork_rng([image.device] if image.is_cuda else []):
+            torch.manual_seed(int(seed_words(0, 'validation', image_stem(sample))[0]))
+            losses = self.loss(image, [resized])
+        return {name: float(loss) for name, loss in losses.items()}
 
     def train(self, mode: bool = True) -> 'DiffusionSegmentor':
         """Sets training or evaluation mode; frozen normalisations keep their statistics."""
         super().train(mode)
         freeze_statistics(self)
         return self
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Merges the adapters of a checkpoint if this model has none."""
+        if not hasattr(self, SCALING) and f'{prefix}{SCALING}' in state_dict:
+            names = [name for name in state_dict if name.startswith(prefix)]
+            weights = {name.removeprefix(prefix): state_dict.pop(name) for name in names}
+            merged = merge_lora(weights)
+            state_dict.update({prefix + name: tensor for name, tensor in merged.items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extract_feat(self, inputs: Tensor) -> list[Tensor]:
         """Returns the image latents at 1, 1/2, ..., on which the denoising is conditioned."""

@@ -8,6 +8,8 @@ from mmengine.logging import print_log
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ..settings import store_settings
+
 PREDICTION_TYPES = ('epsilon', 'v_prediction', 'sample')
 
 
@@ -18,8 +20,9 @@ class OneStepScheduler(nn.Module):
     At the last step, sqrt(abar_T) is 0.068: an error in a predicted epsilon is multiplied by 14.6
     in the clean latent. All arithmetic here is therefore float32, for networks in any precision.
 
-    The prediction type decides what the same weights mean, so a checkpoint stores it (as a buffer),
-    and loading a checkpoint sets it; weights without it keep the config's.
+    The prediction type and the schedule decide what the same weights mean, so a checkpoint stores
+    them (as buffers). Loading a checkpoint sets the prediction type, and refuses another schedule;
+    weights without them keep the config's.
 
     Args:
         num_train_timesteps: T, number of steps.
@@ -51,6 +54,13 @@ class OneStepScheduler(nn.Module):
         self.beta_start, self.beta_end = beta_start, beta_end
         self.register_buffer('prediction', torch.tensor(0))  # an index of PREDICTION_TYPES
         self.prediction_type = prediction_type
+        store_settings(
+            self,
+            num_train_timesteps=num_train_timesteps,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            zero_terminal_snr=zero_terminal_snr,
+        )
         betas = torch.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
         if zero_terminal_snr:
             betas = rescale_zero_terminal_snr(betas)
@@ -100,12 +110,36 @@ class OneStepScheduler(nn.Module):
             >>> OneStepScheduler().timesteps(1), OneStepScheduler().timesteps(2)
             ([999], [999, 499])
         """
-        if not 1 <= num_steps <= self.num_train_timesteps:
+        if not isinstance(num_steps, int) or not 1 <= num_steps <= self.num_train_timesteps:
             raise ValueError(
-                f'num_steps={num_steps}: expected a number from 1 to {self.num_train_timesteps}'
+                f'num_steps={num_steps!r}: expected a number from 1 to {self.num_train_timesteps}'
             )
         stride = self.num_train_timesteps / num_steps
         return [round(self.num_train_timesteps - i * stride) - 1 for i in range(num_steps)]
+
+    def check_training(self, timesteps: Sequence[int] | str | None, num_steps: int) -> None:
+        """Raises ValueError unless `training_timesteps` can draw from its arguments."""
+        self.timesteps(num_steps)
+        if timesteps is None or timesteps == 'uniform':
+            valid = True
+        else:
+            last = self.num_train_timesteps - 1
+            valid = (
+                isinstance(timesteps, Sequence)
+                and not isinstance(timesteps, str)
+                and len(timesteps) > 0
+                and all(isinstance(t, int) and 0 <= t <= last for t in timesteps)
+            )
+        if not valid:
+            raise ValueError(
+                f"train_cfg.timesteps={timesteps!r}: expected None, 'uniform' or a list of numbers "
+                f'from 0 to {self.num_train_timesteps - 1}'
+            )
+        if timesteps is not None and num_steps != 1:
+            raise ValueError(
+                f'train_cfg.timesteps={timesteps!r} with num_steps={num_steps}: a drawn timestep '
+                'is denoised in one step; expected num_steps=1, or timesteps=None for fixed steps'
+            )
 
     def training_timesteps(
         self,

@@ -1,5 +1,6 @@
 """BiRefNet: the numbers of the released implementation, and its parts against plain formulas."""
 
+import os
 from types import SimpleNamespace
 
 import cv2
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from baseline_tester import BaselineTester, build
-from conftest import ROOT, relative_error
+from conftest import ROOT, draw_samples, relative_error
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from scipy.ndimage import correlate
+from torch.nn.parallel import DistributedDataParallel
 
 from mmdiffdis.apis.configs import without_loading
 from mmdiffdis.checkpoints import save_weights
@@ -167,3 +169,25 @@ def test_last_epochs_are_trained_without_cross_entropy():
         (0.0, 0.125, 10.0),
         (0.0, 0.0625, 10.0),
     ]
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='gloo over a file')
+def test_recomputed_backbone_trains_in_several_processes(tmp_path):
+    """The backbone runs twice in a pass, at two sizes, with the same gradients as without."""
+    images, samples = torch.rand(2, 3, 64, 64), draw_samples(2, 64)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/group', rank=0, world_size=1
+    )
+    try:
+        plain, model = (build(SMALL, **{'backbone.with_cp': cp}) for cp in (False, True))
+        for each in (plain, model):
+            each = DistributedDataParallel(each.train())
+            for module in each.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.eval()
+            losses = each(images, samples, mode='loss')
+            sum(losses.values()).backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    for (name, expected), found in zip(plain.named_parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-4, atol=1e-5, msg=name)

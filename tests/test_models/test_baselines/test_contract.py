@@ -33,7 +33,8 @@ SIDE = 128
 def randomize(model, seed):
     torch.manual_seed(seed)
     for name, value in (*model.named_parameters(), *model.named_buffers()):
-        if value.is_floating_point() and 'running' not in name:  # also what starts at zero
+        kept = 'running' in name or name.endswith('settings')
+        if value.is_floating_point() and not kept:  # also what starts at zero
             torch.nn.init.normal_(value.data, std=0.02).add_(value.data.ndim == 1)
     return model
 

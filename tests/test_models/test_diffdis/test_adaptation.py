@@ -4,7 +4,9 @@ import copy
 
 import pytest
 import torch
-from conftest import draw_samples
+from conftest import ROOT, draw_samples
+from mmengine.config import Config
+from mmengine.runner import load_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from mmdiffdis.checkpoints import merge_lora
@@ -45,6 +47,57 @@ def test_frozen_parts_get_no_gradient_and_keep_their_statistics(tiny):
 def test_what_is_frozen_has_to_be_there(tiny):
     with pytest.raises(ValueError, match=r"no parameter begins with 'backbone.upblocks'; there"):
         tiny(frozen=['backbone.upblocks'])
+
+
+def test_parts_that_the_model_is_built_without_are_not_asked_for(tiny):
+    model = tiny(edge=False, backbone=dict(swci=None), frozen=FREEZE_ENCODER)
+    assert not any(name.startswith('backbone.down') for name in trained(model))
+
+
+FREEZE_ENCODER = Config.fromfile(ROOT / 'configs/_base_/options/freeze_encoder.py').model.frozen
+SD_TURBO = dict(type='StableDiffusionInit', pretrained='nowhere')
+
+
+@pytest.mark.parametrize('changes', [dict(frozen=FREEZE_ENCODER), dict(lora=LORA)])
+def test_what_starts_untrained_is_trained(tiny, changes):
+    """BDE and SWCI are random or zero, and conv_in is halved, after Stable Diffusion's weights."""
+    names = trained(tiny(init_cfg=SD_TURBO, **changes))
+    for part in ('backbone.bde.', 'backbone.swci.', 'backbone.conv_in.'):
+        assert any(name.startswith(part) for name in names), part
+    assert not any(name.startswith('backbone.down_blocks') and 'lora' not in name for name in names)
+    with pytest.raises(ValueError, match='starts? untrained, by the init_cfg of the model'):
+        tiny(init_cfg=dict(**SD_TURBO, unet=False), **changes)
+
+
+def test_head_is_trained_beside_adapters(tiny):
+    head = dict(type='MaskDecoder', channels=8, num_blocks=(1, 1, 1, 1))
+    model = tiny(decode_head=head, lora=LORA)
+    own = {name for name, _ in model.named_parameters() if name.startswith('decode_head.')}
+    assert own and own <= trained(model)
+
+
+def test_adapters_start_from_stable_diffusion(stable_diffusion, tiny):
+    model = tiny(
+        init_cfg=dict(type='StableDiffusionInit', pretrained=str(stable_diffusion)), lora=LORA
+    )
+    plain = tiny(init_cfg=model.init_cfg)
+    for each in (plain, model):
+        torch.manual_seed(0)
+        each.init_weights()
+    weights, expected = merge_lora(model.state_dict()), plain.state_dict()
+    assert weights.keys() == expected.keys()
+    same = [n for n in expected if torch.equal(weights[n], expected[n])]
+    assert len(same) > 0.9 * len(expected)  # all but what is drawn at random
+
+
+def test_checkpoint_with_adapters_loads_without_them(tiny):
+    """tools/test.py and predict.py need no option."""
+    model, plain = with_random_adapters(tiny(lora=LORA)), tiny()
+    load_state_dict(plain, model.state_dict(), strict=True)
+    torch.testing.assert_close(latents_of(plain), latents_of(model), rtol=1e-4, atol=1e-4)
+    again = tiny(lora=LORA)
+    load_state_dict(again, model.state_dict(), strict=True)
+    torch.testing.assert_close(latents_of(again), latents_of(model), rtol=0, atol=0)
 
 
 def test_adapters_alone_are_trained_and_change_nothing_at_first(tiny):

@@ -5,7 +5,9 @@ import torch
 from conftest import draw_samples
 from mmengine.optim import OptimWrapper
 
+from mmdiffdis.evaluation import DISMetric
 from mmdiffdis.structures import to_original_size
+from mmdiffdis.utils.seeding import seed_words
 
 
 def image(size: int = 2, side: int = 64) -> torch.Tensor:
@@ -229,18 +231,48 @@ def test_validation_loss_is_the_training_loss_and_leaves_training_alone(tiny):
     image = (torch.rand(3, 64, 64) * 255).to(torch.uint8)
     (sample,) = draw_samples(1, 64)
     before = torch.random.get_rng_state()
-    *outputs, losses = model.val_step(dict(inputs=[image], data_samples=[sample]))
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert len(outputs) == 1 and 'seg_logits' in outputs[0] and losses.keys() == ['loss']
-    torch.manual_seed(0)
+    with torch.no_grad():
+        (output,) = model.val_step(dict(inputs=[image], data_samples=[sample]))
+    assert torch.equal(before, torch.random.get_rng_state()) and 'seg_logits' in output
+    torch.manual_seed(int(seed_words(0, 'validation', '0#x y')[0]))
     inputs = model.data_preprocessor(dict(inputs=[image]), True)['inputs']
-    expected = model.loss(inputs, draw_samples(1, 64))
-    torch.testing.assert_close(losses.loss, expected)
+    expected = {name: float(loss) for name, loss in model.loss(inputs, draw_samples(1)).items()}
+    assert output.losses == pytest.approx(expected, rel=1e-5)
 
 
 def test_ground_truth_of_a_validation_may_have_any_size(tiny):
     model = tiny(test_cfg=dict(val_loss=True)).eval()
     images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 2
     samples = [*draw_samples(1, 96), *draw_samples(1, 80)]
-    losses = model.val_step(dict(inputs=images, data_samples=samples))[-1].loss
-    assert set(losses) == {'loss_mask', 'loss_edge'}
+    for output in model.val_step(dict(inputs=images, data_samples=samples)):
+        assert set(output.losses) == {'loss_mask', 'loss_edge'}
+
+
+def test_validation_losses_are_those_of_each_image(tiny):
+    """In any batch, with the same noise each time, and under names of their own."""
+    model = tiny(test_cfg=dict(val_loss=True)).eval()
+    with torch.no_grad():
+        torch.manual_seed(0)
+        expected = torch.rand(1)
+        torch.manual_seed(0)
+        samples = model.predict(image(), draw_samples())
+        assert torch.equal(torch.rand(1), expected)  # the training's streams go on
+        (alone,) = model.predict(image()[1:], draw_samples()[1:])
+        black = [torch.zeros(3, 64, 64)]
+        tested = model.test_step(dict(inputs=black, data_samples=draw_samples(1)))
+        without = model.predict(image(1))
+    assert samples[0].losses.keys() == {'loss_mask', 'loss_edge'}
+    assert samples[0].losses != samples[1].losses
+    assert samples[1].losses == pytest.approx(alone.losses, rel=1e-4)
+    assert not any('losses' in sample for sample in (*tested, *without))
+
+
+def test_validation_losses_are_averaged_over_images(tiny):
+    losses = [dict(loss_mask=1.0, loss_edge=0.5), dict(loss_mask=2.0, loss_edge=0.0)]
+    metric, probability = DISMetric(), torch.rand(1, 8, 8)
+    for image_losses in losses:
+        field = dict(data=probability)
+        metric.process(None, [dict(seg_logits=field, gt_alpha=field, losses=image_losses)])
+    scores = metric.evaluate(2)
+    assert scores['val_loss_mask'] == 1.5 and scores['val_loss'] == 1.75
+    assert 'loss_mask' not in scores and 'maxF' in scores

@@ -87,6 +87,23 @@ def test_epsilon_of_pure_noise_is_refused():
         scheduler.load_state_dict(OneStepScheduler().state_dict())
 
 
+@pytest.mark.parametrize('timesteps', ['unifrom', 999, [], [1000], [-1], [0.5], 'u'])
+def test_training_timesteps_are_checked(timesteps):
+    message = "expected None, 'uniform' or a list of numbers from 0 to 999"
+    with pytest.raises(ValueError, match=message):
+        OneStepScheduler().check_training(timesteps, 1)
+
+
+def test_drawn_timestep_is_denoised_in_one_step():
+    for timesteps in ([999, 499], 'uniform'):
+        OneStepScheduler().check_training(timesteps, 1)
+        with pytest.raises(ValueError, match='denoised in one step; expected num_steps=1, or'):
+            OneStepScheduler().check_training(timesteps, 2)
+    OneStepScheduler().check_training(None, 2)
+    with pytest.raises(ValueError, match='num_steps=1.5: expected a number from 1'):
+        OneStepScheduler().check_training(None, 1.5)
+
+
 def test_errors_say_what_is_possible():
     with pytest.raises(ValueError, match="prediction_type='eps': expected one of .*epsilon"):
         OneStepScheduler(prediction_type='eps')
@@ -108,6 +125,5 @@ def test_checkpoint_says_what_its_weights_predict(load):
     assert scheduler.prediction_type == 'v_prediction'
     read(scheduler, {})  # weights that do not say
     assert scheduler.prediction_type == 'v_prediction'
-    assert OneStepScheduler(prediction_type='sample').state_dict() == {
-        'prediction': torch.tensor(2)
-    }
+    state = OneStepScheduler(prediction_type='sample').state_dict()
+    assert {*state} == {'prediction', 'settings'} and state['prediction'] == 2

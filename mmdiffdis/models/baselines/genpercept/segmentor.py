@@ -39,6 +39,10 @@ class GenPercept(DISBaseline):
         test_cfg: See `DISBaseline`.
         data_preprocessor: Config of the preprocessor.
         init_cfg: MMEngine's initialisation config of the network, e.g. `StableDiffusionInit`.
+
+    Raises:
+        ValueError: If there are no `train_timesteps`, or they or `test_timestep` are not from 0 to
+            999.
     """
 
     PUBLISHED: ClassVar[PublishedNames] = PublishedNames(
@@ -62,6 +66,12 @@ class GenPercept(DISBaseline):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
+        timesteps = [*train_timesteps, test_timestep]
+        if len(timesteps) < 2 or not all(isinstance(t, int) and 0 <= t < 1000 for t in timesteps):
+            raise ValueError(
+                f'train_timesteps={train_timesteps!r}, test_timestep={test_timestep!r}: expected '
+                'at least one, and numbers from 0 to 999'
+            )
         network = GenPerceptNetwork(backbone, neck, vae, prompt_tokens, init_cfg)
         super().__init__(network, test_cfg=test_cfg, data_preprocessor=data_preprocessor)
         self.train_timesteps = train_timesteps
