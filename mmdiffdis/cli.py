@@ -30,7 +30,12 @@ RUN_ERRORS = (CheckpointError, FloatingPointError, ImportError, OSError)
 
 @contextmanager
 def one_line_errors(kinds: tuple[type[Exception], ...] = BUILD_ERRORS) -> Iterator[None]:
-    """Ends the program with one line, not a traceback, if the block raises one of `kinds`."""
+    """Ends the program with one line, not a traceback, if the block raises one of `kinds`.
+
+    From then on, characters that the console's encoding lacks are printed as escapes.
+    """
+    if hasattr(sys.stdout, 'reconfigure'):  # not in notebooks
+        sys.stdout.reconfigure(errors='backslashreplace')  # as Python does with stderr
     try:
         yield
     except kinds as error:

@@ -1,7 +1,11 @@
 """Functions that several test modules share."""
 
 import runpy
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -30,3 +34,24 @@ def training_error(monkeypatch, capsys, *arguments) -> str:
     assert len(message.splitlines()) == 1
     assert message.startswith('train.py: error: ')
     return message
+
+
+@contextmanager
+def locked_by_another_process(path: Path) -> Iterator[None]:
+    """Holds the lock of a file in a process that imports next to nothing, until it is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program = (
+        'import fcntl, sys\n'
+        'file = open(sys.argv[1], "a")\n'
+        'fcntl.lockf(file, fcntl.LOCK_EX)\n'
+        'print(flush=True)\n'
+        'sys.stdin.read()\n'
+    )
+    command = [sys.executable, '-S', '-c', program, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.communicate()

@@ -5,8 +5,8 @@ Inputs are files, folders (every file directly inside, except hidden ones) and g
 searches sub-folders). Each result is written to `DIR/<stem>.png`, at the size of its image as a
 viewer shows it. Images of the same stem keep their whole file name in the result's, preceded by the
 folder's if that is not enough. A file that cannot be read is reported at the end, and the others
-are predicted. A folder of inputs cannot be --out; results in --out that a pattern reaches are left
-out.
+are predicted; a full disk ends the run. A folder of inputs cannot be --out; results in --out that a
+pattern reaches are left out.
 
 Results are written whole or not at all, and DIR/predict.json records where each comes from.
 Finished results are skipped, so that an interrupted run goes on where it stopped if it is repeated;
@@ -21,7 +21,6 @@ it was interrupted (Ctrl-C).
 """
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -76,10 +75,17 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmdiffdis.apis import DISInferencer
     from mmdiffdis.apis.configs import image_transforms, load_config
-    from mmdiffdis.apis.predicting import NoEdgesError, Prediction, Record, file_identity, plan
+    from mmdiffdis.apis.predicting import (
+        RECORD_NAME,
+        NoEdgesError,
+        Prediction,
+        Record,
+        file_identity,
+        plan,
+    )
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.utils.environment import versions
-    from mmdiffdis.utils.files import printable
+    from mmdiffdis.utils.files import check_writable, printable
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         if args.batch_size < 1:
@@ -97,9 +103,7 @@ def main(argv: list[str] | None = None) -> int:
         jobs, left_out = plan(args.input, args.type, args.frames, record)
         if left_out:
             print(f"left out {left_out} of the inputs: results in --out '{args.out}'")
-        args.out.mkdir(parents=True, exist_ok=True)
-        if not os.access(args.out, os.W_OK):
-            raise PermissionError(f"cannot write to --out '{args.out}'")
+        check_writable(args.out / RECORD_NAME)
         remaining = [job for job in jobs if args.overwrite or not record.is_done(job[1], job[0])]
         inferencer = DISInferencer(
             config,
@@ -116,13 +120,15 @@ def main(argv: list[str] | None = None) -> int:
         )
     prediction = Prediction(inferencer, record, args.type, args.batch_size, args.frames)
     start = time.perf_counter()
-    interrupted = False
+    interrupted, stopped = False, None
     try:
         with one_line_errors((NoEdgesError,)):
             prediction.run(remaining)
     except KeyboardInterrupt:
         interrupted = True
         print('\ninterrupted; the same command goes on from here', file=sys.stderr)
+    except OSError as error:
+        stopped = error
 
     seconds = time.perf_counter() - start
     print(f'{len(prediction.written)} of {len(jobs)} written to {args.out}, in {seconds:.1f} s')
@@ -138,9 +144,11 @@ def main(argv: list[str] | None = None) -> int:
         print('videos were written without the sound of their inputs')
     for line in prediction.skipped:
         print(f'skipped {line}', file=sys.stderr)
+    if stopped:
+        print(f'stopped: {stopped}; the same command goes on from here', file=sys.stderr)
     if interrupted:
         return 128 + signal.SIGINT  # the convention of shells
-    return 1 if prediction.skipped else 0
+    return 1 if prediction.skipped or stopped else 0
 
 
 if __name__ == '__main__':

@@ -48,14 +48,16 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If the config lacks what the test needs, or --out is a folder.
+        OSError: If --out cannot be written.
+        ValueError: If the config lacks what the test needs.
     """
     from mmdiffdis.apis.configs import load_config
+    from mmdiffdis.utils.files import check_writable
 
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
-    if args.out is not None and args.out.is_dir():
-        raise ValueError(f'--out {args.out} is a folder: expected the name of a JSON file')
+    if args.out is not None:
+        check_writable(args.out)
     config = load_config(args.config, args.work_dir, args.cfg_options)
     config.load_from, config.resume = args.checkpoint, False
     needed = ['model', 'test_dataloader', 'test_evaluator', 'test_cfg']

@@ -1,6 +1,7 @@
 """Prediction with small stock segmentors and a tiny diffusion model."""
 
 import copy
+import io
 import itertools
 import os
 import re
@@ -173,6 +174,11 @@ def test_config_without_a_model(kind):
         (Image.new('RGB', (0, 4)), ValueError, '0x4 pixels'),
         ('', FileNotFoundError, 'empty'),
         (7, TypeError, 'images is a int'),
+        (b'\x89PNG', TypeError, 'images is a bytes'),
+        (io.BytesIO(), TypeError, r'images is a BytesIO.*\(PIL.Image.open reads file objects'),
+        (torch.zeros(3, 4, 4), TypeError, 'images is a Tensor'),
+        ({'a': 'gone.jpg'}, TypeError, 'images is a dict'),
+        ('https://localhost:1/a.jpg', ValueError, "a.jpg' is a URL: download it"),
         ('gone.jpg', FileNotFoundError, 'gone.jpg'),
     ],
 )

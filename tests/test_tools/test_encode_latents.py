@@ -132,3 +132,9 @@ def test_invalid_options(capsys, arguments, message):
     with pytest.raises(SystemExit, match='2'):
         tool.main(['config.py', *arguments])
     assert f'error: {message}' in capsys.readouterr().err
+
+
+def test_target_is_tried_before_anything_is_encoded(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit, match='choose another --out'):
+        tool.main(['nowhere.py', '--out', str(tmp_path / 'file' / 'x.safetensors')])

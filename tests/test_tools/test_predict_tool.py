@@ -1,5 +1,6 @@
 """Files that tools/predict.py writes, skips and refuses."""
 
+import errno
 import json
 import os
 import re
@@ -332,9 +333,34 @@ def test_interrupted_run_ends_with_its_summary_and_is_resumed(
 def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_predicted(
     model, photos, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(os, 'access', lambda path, mode: False)
-    with pytest.raises(SystemExit, match='cannot write to --out'):
-        run(model, photos, '--out', tmp_path / 'out')
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(inference, 'load_checkpoint', None)
+    with pytest.raises(SystemExit, match='choose another --out'):
+        run(model, photos, '--out', tmp_path / 'file' / 'out')
+
+
+def test_full_disk_ends_the_run_at_once(model, photos, tmp_path, capsys, monkeypatch):
+    for i in range(20):
+        Image.new('RGB', (9, 9)).save(photos / f'{i}.png')
+    predicted, step = [], DISInferencer.predict
+
+    def count(inferencer, batch):
+        predicted.extend(batch)
+        return step(inferencer, batch)
+
+    def fail(image, path, **options):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(DISInferencer, 'predict', count)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, 'save', fail)
+        assert run(model, photos, '--out', tmp_path / 'out') == 1
+    printed = capsys.readouterr()
+    assert '0 of 22 written' in printed.out and 'skipped' not in printed.err
+    assert 'stopped: [Errno 28] No space left on device; the same command goes on' in printed.err
+    assert len(predicted) < 8 and names(tmp_path / 'out') == []
+    assert run(model, photos, '--out', tmp_path / 'out') == 0
+    assert '22 of 22 written' in capsys.readouterr().out
 
 
 def test_result_that_cannot_be_written_is_reported_and_leaves_nothing(

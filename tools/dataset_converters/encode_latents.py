@@ -63,8 +63,10 @@ def main(argv: list[str] | None = None) -> None:
     from mmdiffdis.checkpoints import save_weights
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.datasets.latents import encode_latents
+    from mmdiffdis.utils.files import check_writable
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
+        check_writable(args.out)
         config = load_config(args.config, options=args.cfg_options)
         init_default_scope(config.get('default_scope', 'mmseg'))
         # MMEngine would print the initialisation of every parameter

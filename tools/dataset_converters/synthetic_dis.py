@@ -1,7 +1,6 @@
 """Draws a synthetic set for dichotomous image segmentation in DIS5K's layout."""
 
 import argparse
-import sys
 
 
 def parse_args() -> argparse.Namespace:
@@ -14,7 +13,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=int, nargs='+', default=[256], metavar='PIXELS', help='side, or height width'
     )
-    parser.add_argument('--workers', type=int, help='processes (default: one per core, at most 8)')
+    parser.add_argument(
+        '--workers', type=int, help='processes (default: one per available CPU, at most 8)'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace the set in --out')
     args = parser.parse_args()
     if len(args.size) > 2:
@@ -26,9 +27,10 @@ def main() -> None:
     """Draws the set; reports mistakes in one line."""
     args = parse_args()
 
+    from mmdiffdis.cli import one_line_errors
     from mmdiffdis.synthetic import write_dataset
 
-    try:
+    with one_line_errors((ValueError, OSError)):
         out = write_dataset(
             args.out,
             args.num_train,
@@ -38,8 +40,6 @@ def main() -> None:
             workers=args.workers,
             overwrite=args.overwrite,
         )
-    except (ValueError, OSError) as error:
-        sys.exit(f'synthetic_dis: {error}')
     print(f'{args.num_train} training and {args.num_val} validation pairs in {out}')
 
 
