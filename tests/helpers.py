@@ -12,13 +12,14 @@ from conftest import ROOT
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+from mmseg.visualization import SegLocalVisualizer
 
 TRAIN = ROOT / 'tools' / 'train.py'
 
 
 def train(monkeypatch, *arguments) -> None:
     """Runs tools/train.py in this process."""
-    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
+    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, SegLocalVisualizer):
         manager._instance_dict.clear()  # instances are named after the time in seconds
     monkeypatch.setattr(sys, 'argv', [str(TRAIN), *map(str, arguments)])
     runpy.run_path(str(TRAIN), run_name='__main__')

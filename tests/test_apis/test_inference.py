@@ -15,6 +15,7 @@ import skimage
 import torch
 from conftest import ROOT, tiny_config
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from packaging.version import Version
 from PIL import Image
@@ -187,15 +188,17 @@ def test_wrong_images_are_refused(two_channels, image, error, message):
         DISInferencer(*two_channels, device='cpu')(image)
 
 
-@pytest.fixture
-def diffusion(tmp_path) -> tuple:
+@pytest.fixture(scope='module')
+def diffusion(tmp_path_factory) -> tuple:
     """(config, checkpoint) of a tiny diffusion model that predicts v, as such models do."""
+    init_default_scope('mmseg')
+    folder = tmp_path_factory.mktemp('diffusion')
     scheduler = dict(prediction_type='v_prediction')
     pipeline = [dict(type='DISResize', scale=(64, 64)), dict(type='PackDISInputs')]
     cfg = Config(dict(model=tiny_config(scheduler=scheduler), test_pipeline=pipeline))
     torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'tiny.pth')
-    return cfg, tmp_path / 'tiny.pth'
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), folder / 'tiny.pth')
+    return cfg, folder / 'tiny.pth'
 
 
 @pytest.fixture
