@@ -8,6 +8,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# a file at a time, in the order of tests/conftest.py
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all check format clean
@@ -23,10 +25,10 @@ demo: $(READY)  ## Train, score and predict on drawn images, in a few minutes on
 	$(BIN)/python tools/demo.py $(ARGS)
 
 test: $(READY)  ## Run the tests, without the slow ones
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(ARGS)
 
 test-all: $(READY)  ## Run all tests
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 check: $(READY)  ## Check format and style
 	$(BIN)/ruff format --check .

@@ -33,8 +33,11 @@ RUN_ERRORS = (CheckpointError, FloatingPointError, ImportError, OSError)
 def one_line_errors(kinds: tuple[type[Exception], ...] = BUILD_ERRORS) -> Iterator[None]:
     """Ends the program with one line, not a traceback, if the block raises one of `kinds`.
 
-    It ends so at Ctrl-C as well, with the exit code of shells.
+    It ends so at Ctrl-C as well, with the exit code of shells. From then on, characters that the
+    console's encoding lacks are printed as escapes.
     """
+    if hasattr(sys.stdout, 'reconfigure'):  # not in notebooks
+        sys.stdout.reconfigure(errors='backslashreplace')  # as Python does with stderr
     try:
         yield
     except KeyboardInterrupt:

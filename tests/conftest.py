@@ -47,6 +47,26 @@ if 'PYTEST_XDIST_WORKER' in os.environ:  # as many processes as cores: one threa
     torch.set_num_threads(1)
 
 
+# Files that take longest. They come first, so that no process ends long after the others.
+LONGEST = (
+    'test_demo.py',
+    'test_inference.py',
+    'test_build.py',
+    'test_interruption.py',
+    'test_contract.py',
+    'test_benchmark.py',
+    'test_predict_tool.py',
+    'test_flops.py',
+    'test_train.py',
+    'test_autoencoder.py',
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def _mmseg_scope():
     init_default_scope('mmseg')

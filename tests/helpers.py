@@ -1,20 +1,25 @@
 """Functions that several test modules share."""
 
 import runpy
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+from mmseg.visualization import SegLocalVisualizer
 
 TRAIN = ROOT / 'tools' / 'train.py'
 
 
 def train(monkeypatch, *arguments) -> None:
     """Runs tools/train.py in this process."""
-    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
+    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, SegLocalVisualizer):
         manager._instance_dict.clear()  # instances are named after the time in seconds
     monkeypatch.setattr(sys, 'argv', [str(TRAIN), *map(str, arguments)])
     runpy.run_path(str(TRAIN), run_name='__main__')
@@ -30,3 +35,24 @@ def training_error(monkeypatch, capsys, *arguments) -> str:
     assert len(message.splitlines()) == 1
     assert message.startswith('train.py: error: ')
     return message
+
+
+@contextmanager
+def locked_by_another_process(path: Path) -> Iterator[None]:
+    """Holds the lock of a file in a process that imports next to nothing, until it is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program = (
+        'import fcntl, sys\n'
+        'file = open(sys.argv[1], "a")\n'
+        'fcntl.lockf(file, fcntl.LOCK_EX)\n'
+        'print(flush=True)\n'
+        'sys.stdin.read()\n'
+    )
+    command = [sys.executable, '-S', '-c', program, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.communicate()

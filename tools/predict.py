@@ -5,8 +5,8 @@ Inputs are files, folders (every file directly inside, except hidden ones) and g
 searches sub-folders). Each result is written to `DIR/<stem>.png`, at the size of its image as a
 viewer shows it. Images of the same stem keep their whole file name in the result's, preceded by the
 folder's if that is not enough. A file that cannot be read is reported at the end, and the others
-are predicted. A folder of inputs cannot be --out; results in --out that a pattern reaches are left
-out.
+are predicted; a full disk ends the run. A folder of inputs cannot be --out; results in --out that a
+pattern reaches are left out.
 
 Results are written whole or not at all, and DIR/predict.json records where each comes from.
 Finished results are skipped, so that an interrupted run goes on where it stopped if it is repeated;
@@ -22,7 +22,6 @@ it was interrupted (Ctrl-C).
 """
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -108,10 +107,17 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmdiffdis.apis import DISInferencer
     from mmdiffdis.apis.configs import image_transforms, load_config
-    from mmdiffdis.apis.predicting import NoEdgesError, Prediction, Record, hash_weights, plan
+    from mmdiffdis.apis.predicting import (
+        RECORD_NAME,
+        NoEdgesError,
+        Prediction,
+        Record,
+        hash_weights,
+        plan,
+    )
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.utils.environment import versions
-    from mmdiffdis.utils.files import printable
+    from mmdiffdis.utils.files import check_writable, printable
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         if args.batch_size < 1:
@@ -123,9 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         jobs, left_out = plan(args.input, args.type, args.frames, record)
         if left_out:
             print(f"left out {left_out} of the inputs: results in --out '{args.out}'")
-        args.out.mkdir(parents=True, exist_ok=True)
-        if not os.access(args.out, os.W_OK):
-            raise PermissionError(f"cannot write to --out '{args.out}'")
+        check_writable(args.out / RECORD_NAME)
         inferencer = DISInferencer(
             config,
             args.checkpoint,
@@ -152,13 +156,15 @@ def main(argv: list[str] | None = None) -> int:
         print(f'without effect here: {option}', file=sys.stderr)
     prediction = Prediction(inferencer, record, args.type, args.batch_size, args.frames)
     start = time.perf_counter()
-    interrupted = False
+    interrupted, stopped = False, None
     with one_line_errors((NoEdgesError,)):
         try:
             prediction.run(remaining)
         except KeyboardInterrupt:
             interrupted = True
             print('\ninterrupted; the same command goes on from here', file=sys.stderr)
+        except OSError as error:
+            stopped = error
 
     seconds = time.perf_counter() - start
     print(f'{len(prediction.written)} of {len(jobs)} written to {args.out}, in {seconds:.1f} s')
@@ -176,9 +182,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f'{outdated} of another input, config or weights were to be made anew')
     for line in prediction.skipped:
         print(f'skipped {line}', file=sys.stderr)
+    if stopped:
+        print(f'stopped: {stopped}; the same command goes on from here', file=sys.stderr)
     if interrupted:
         return 128 + signal.SIGINT  # the convention of shells
-    return 1 if prediction.skipped else 0
+    return 1 if prediction.skipped or stopped else 0
 
 
 if __name__ == '__main__':

@@ -54,15 +54,17 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If the config lacks what the test needs, if --out is a folder, or if an argument
-            decides what an option sets.
+        OSError: If --out cannot be written.
+        ValueError: If the config lacks what the test needs, or if an argument decides what an
+            option sets.
     """
     from mmdiffdis.apis.configs import load_config, refuse_decided
+    from mmdiffdis.utils.files import check_writable
 
     if '://' not in args.checkpoint and not Path(args.checkpoint).expanduser().is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
-    if args.out is not None and args.out.is_dir():
-        raise ValueError(f'--out {args.out} is a folder: expected the name of a JSON file')
+    if args.out is not None:
+        check_writable(args.out)
     needed = ['model', 'test_dataloader', 'test_evaluator', 'test_cfg']
     needed += ['tta_model', 'tta_pipeline'] if args.tta else []
     config = load_config(args.config, args.work_dir, args.cfg_options, needs=needed)

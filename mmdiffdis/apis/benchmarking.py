@@ -1,9 +1,14 @@
 """Speed, memory and accuracy of models and of their variants."""
 
+import copy
+import multiprocessing
 import os
 import platform
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -158,7 +163,8 @@ class Candidate:
     def measure_memory(self) -> Iterator[None]:
         """Records the peak memory of the block beyond what is in use, plus the model's weights.
 
-        On CPUs it is known under Linux only.
+        What other models left in the process, free or cached, hides a part of it: see
+        `measure_memory_alone`. On CPUs it is known under Linux only.
         """
         cuda = self.inferencer.device.type == 'cuda'
         refs, status = Path('/proc/self/clear_refs'), Path('/proc/self/status')
@@ -217,19 +223,10 @@ def load_candidate(
     Raises:
         ValueError: If the reference is asked for, and the config has no `tta_pipeline`.
     """
-    name, checkpoint = split_model(model)
-    config = load_config(name, needs=['model'])
-    options = dict(VARIANTS[variant])
-    if options.get('edge') and not predicts_edges(config.model):
+    setup = _set_up(model, variant)
+    if setup is None:
         return None
-    if variant in _MODEL_CHANGES:
-        if not _has_latents_of_stable_diffusion(config.model):
-            return None
-        config.merge_from_dict(dict(model=_MODEL_CHANGES[variant]))
-    if not hasattr(MODELS.get(config.model.type), 'set_precision'):
-        if variant == 'float16_encoder':
-            return None
-        options.pop('encoder_precision', None)
+    name, checkpoint, config, options = setup
     if cold and not checkpoint:
         config.model = ConfigDict(without_files(config.model))
     torch.manual_seed(0)  # random weights are the same in all variants of a model
@@ -247,6 +244,73 @@ def load_candidate(
     candidate.parameters = costs[0].total_parameters
     candidate.tflop = sum(cost.total_flop for cost in costs) / 1e12
     return candidate
+
+
+def has_variant(model: str, variant: str) -> bool:
+    """Returns whether a model has a variant, without building it.
+
+    Args:
+        model: CONFIG or CONFIG:CKPT.
+        variant: A key of `VARIANTS`.
+    """
+    return _set_up(model, variant) is not None
+
+
+def _set_up(model: str, variant: str) -> tuple[str, str, Config, dict] | None:
+    """Returns config name, checkpoint ('' if there is none), config and options of a variant."""
+    name, checkpoint = split_model(model)
+    config = load_config(name, needs=['model'])
+    options = dict(VARIANTS[variant])
+    if options.get('edge') and not predicts_edges(config.model):
+        return None
+    if variant in _MODEL_CHANGES:
+        if not _has_latents_of_stable_diffusion(config.model):
+            return None
+        # a copy, because merging removes `_delete_`
+        config.merge_from_dict(dict(model=copy.deepcopy(_MODEL_CHANGES[variant])))
+    if not hasattr(MODELS.get(config.model.type), 'set_precision'):
+        if variant == 'float16_encoder':
+            return None
+        options.pop('encoder_precision', None)
+    return name, checkpoint, config, options
+
+
+def measure_memory_alone(
+    model: str, variant: str, device: torch.device, image: Path, cold: bool = False
+) -> int | None:
+    """Returns the peak memory of predicting an image in a process of its own, in bytes.
+
+    It includes the weights and is None where it is not known. The arguments are those of
+    `load_candidate`, whose errors are raised.
+
+    Raises:
+        OSError: If the process was killed.
+    """
+    variable, before = 'MALLOC_MMAP_THRESHOLD_', os.environ.get('MALLOC_MMAP_THRESHOLD_')
+    os.environ[variable] = '65536'  # glibc returns larger blocks when they are freed
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+            threads = torch.get_num_threads()
+            return pool.submit(_peak_bytes, model, variant, device, image, cold, threads).result()
+    except BrokenProcessPool as error:
+        raise OSError(
+            f'{model}, {variant}: the process that measures its memory was killed, probably for '
+            'lack of memory'
+        ) from error
+    finally:
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+
+
+def _peak_bytes(
+    model: str, variant: str, device: torch.device, image: Path, cold: bool, threads: int
+) -> int | None:
+    torch.set_num_threads(threads)
+    candidate = load_candidate(model, variant, device, image, cold)
+    with tempfile.TemporaryDirectory() as out, candidate.measure_memory():
+        candidate.predict(image, Path(out))
+    return candidate.peak_bytes
 
 
 def _has_latents_of_stable_diffusion(model_config: ConfigDict) -> bool:

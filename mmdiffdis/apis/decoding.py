@@ -27,10 +27,12 @@ def decode(image: ImageSource) -> tuple[DecodedImage, str | None]:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it cannot be decoded, or is an array of another shape or dtype.
+        ValueError: If it cannot be decoded, is a URL, or is an array of another shape or dtype.
         TypeError: If it is neither a path, nor a Pillow image, nor an array.
     """
     if isinstance(image, (str, Path)):
+        if '://' in str(image):  # MMEngine would fetch it, of whatever size
+            raise ValueError(f"'{image}' is a URL: download it, and pass the path of the file")
         if os.path.islink(image) and not os.path.exists(image):
             raise FileNotFoundError(f"'{image}' is a broken link to '{os.readlink(image)}'")
         return decode_file(str(image)), str(image)

@@ -3,7 +3,7 @@
 import logging
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -262,20 +262,20 @@ class DISInferencer:
         Raises:
             FileNotFoundError: If there is no such file.
             OSError: If a Pillow image cannot be decoded.
-            ValueError: If a single image cannot be read or is of another kind, or if the network's
-                output is not finite.
+            ValueError: If a single image cannot be read, is a URL or of another kind, or if the
+                network's output is not finite.
             MemoryError: If a single image does not fit into memory.
-            TypeError: If `images` is something else.
+            TypeError: If `images` is something else, e.g. bytes, a file object, a tensor or a dict.
         """
         is_path = isinstance(images, (str, Path))
         if is_path and (str(images) == '' or Path(images).is_dir()):
             images = find_pictures([str(images)])
         elif is_path or isinstance(images, (np.ndarray, Image.Image)):
             return self.predict([self.prepare(images, stem)])[0]
-        elif not isinstance(images, Iterable):
+        elif not isinstance(images, Iterable) or _is_one_thing(images):
             raise TypeError(
-                f'images is a {type(images).__name__}: expected a path, a Pillow image, an array, '
-                'or an iterable of these'
+                f'images is a {type(images).__name__}: expected a path, a Pillow image '
+                '(PIL.Image.open reads file objects, too), an array, or an iterable of these'
             )
         if batch_size < 1:
             raise ValueError(f'batch_size={batch_size}: expected at least 1')
@@ -441,6 +441,12 @@ def _catch_error(images: Iterable[ImageSource], errors: list[Exception]) -> Iter
             yield image
     except Exception as error:
         errors.append(error)
+
+
+def _is_one_thing(images: Iterable) -> bool:
+    """Returns whether an iterable is the content of an image or names images, not a series."""
+    kinds = (bytes, bytearray, memoryview, torch.Tensor, Mapping)
+    return isinstance(images, kinds) or hasattr(images, 'read')
 
 
 def _shape(prepared: PreparedImage) -> torch.Size:

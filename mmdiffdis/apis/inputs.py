@@ -102,7 +102,7 @@ def name_results(
     namings = (
         lambda image: image.stem,
         lambda image: image.name,
-        lambda image: f'{_folder(image).name}_{image.name}',
+        lambda image: f'{Path(os.path.abspath(image)).parent.name}_{image.name}',
     )
     names: dict[Path, str] = {}
     for naming in namings:
@@ -121,13 +121,14 @@ def name_results(
             'predict them in separate runs, each with its own --out'
         )
     results = [out / f'{names[image]}{suffix(image)}' for image in images]
-    # a file beside the images may be one of them, or another file of the user
-    folders = {_folder(image) for image in images}
-    clashes = [path for path in results if path.parent.resolve() in folders and path.exists()]
-    if clashes:
-        raise ValueError(
-            f"'{clashes[0]}' beside the inputs would be replaced: choose another --out"
-        )
+    # A file beside the images, or where links to them lead, may be one of them or another file of
+    # the user; a link elsewhere may lead to one of them.
+    folders = {_folder(image) for image in images} | {image.parent.resolve() for image in images}
+    targets = {os.path.realpath(image) for image in images}
+    for path in results:
+        is_beside = path.parent.resolve() in folders and os.path.lexists(path)
+        if is_beside or os.path.realpath(path) in targets:
+            raise ValueError(f"'{path}' beside the inputs would be replaced: choose another --out")
     return results
 
 

@@ -15,7 +15,13 @@ from tqdm import tqdm
 
 from ..images.panels import overlay, panel, to_grey
 from ..images.reading import is_out_of_memory
-from ..utils.files import atomic_write, printable, stem_of
+from ..utils.files import (
+    atomic_write,
+    is_disk_full,
+    printable,
+    refuse_folder_of_inputs,
+    stem_of,
+)
 from ..utils.parallel import map_ahead
 from .decoding import IMAGE_ERRORS, reason
 from .inference import PIXEL_BUDGET, DISInferencer, DISResult
@@ -227,9 +233,7 @@ def plan(inputs: list[str], kind: str, frames: bool, record: Record) -> tuple[li
             inputs, or if nothing but videos is to be made transparent.
     """
     out = record.folder
-    if out.resolve() in [Path(name).resolve() for name in inputs if Path(name).is_dir()]:
-        # repeated, the run would take its masks for inputs
-        raise ValueError(f"--out '{out}' is a folder of inputs: choose another")
+    refuse_folder_of_inputs(out, map(Path, inputs))
     found = [path for path in find_pictures(inputs) if path.name != RECORD_NAME]
     sources = [path for path in found if not record.holds(path)]  # a pattern may reach into --out
     if not sources:
@@ -278,6 +282,7 @@ class Prediction:
 
         Raises:
             NoEdgesError: If edges are to be written, and the model predicts none.
+            OSError: If the disk is full or cannot be written to any more.
         """
         self._record.start()
         self._predict_images([job for job in jobs if not is_video(job[0])])
@@ -292,7 +297,7 @@ class Prediction:
                 try:
                     self._write(self._inferencer(source), source, target)
                 except IMAGE_ERRORS as error:
-                    self.skipped.append(f'{source}: {reason(error)}')
+                    self._skip(source, error)
                 bar.update()
 
     def _predict_in_parallel(self, jobs: list[Job], bar: tqdm) -> list[Job]:
@@ -304,7 +309,7 @@ class Prediction:
             if is_out_of_memory(error):
                 out_of_memory.append((Path(name), targets[Path(name)]))
                 return
-            self.skipped.append(f'{name}: {reason(error)}')
+            self._skip(name, error)
             bar.update()
 
         for result, future in map_ahead(
@@ -349,7 +354,12 @@ class Prediction:
             self.written.append(target)
             self.empty += [] if found else [source]
         except IMAGE_ERRORS as error:
-            self.skipped.append(f'{source}: {reason(error)}')
+            self._skip(source, error)
+
+    def _skip(self, name: str | Path, error: Exception) -> None:
+        if is_disk_full(error):  # the next result could not be written either
+            raise error
+        self.skipped.append(f'{name}: {reason(error)}')
 
     def _write_frames(self, results: Iterable[DISResult], source: Path, folder: Path) -> None:
         folder.mkdir(exist_ok=True)

@@ -1,7 +1,9 @@
 """Reading and writing of videos."""
 
+import errno
 import logging
 import math
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,8 +110,10 @@ class VideoWriter:
             written = cv2.VideoCapture(name).get(cv2.CAP_PROP_FRAME_COUNT)
         # some systems compute the number from the duration, and may be off by one
         if written < max(1, self._count - 1):
+            is_full = shutil.disk_usage(self._path.parent).free < 2**20
             raise OSError(
-                f'only {written:.0f} of {self._count} frames could be written; is the disk full?'
+                errno.ENOSPC if is_full else errno.EIO,
+                f'only {written:.0f} of {self._count} frames could be written; is the disk full?',
             )
 
 

@@ -128,8 +128,15 @@ def load_from_url(
     if not path.is_file() or (version and version != known):
         folder.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), progress=progress)
+        try:
+            weights = load_from_local(str(path), map_location)
+        except CheckpointError:
+            if not is_whole(path):  # or it would be taken for the checkpoint from now on
+                path.unlink()
+            raise
         if version:
             save_json(version, record)
+        return weights
     return load_from_local(str(path), map_location)
 
 

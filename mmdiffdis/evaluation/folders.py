@@ -224,7 +224,7 @@ def score_pairs(
     if workers == 1 or len(pairs) < 2:
         yield from ((pair, score_pair(pair, settings)) for pair in pairs)
         return
-    with process_pool(workers) as pool:
+    with process_pool(min(workers, len(pairs))) as pool:
         try:
             waiting = {}
             remaining = iter(pairs)
@@ -269,7 +269,8 @@ class Store:
                 'another --out, or remove the folder'
             )
         folder.mkdir(parents=True, exist_ok=True)
-        settings_file.write_text(text, encoding='utf-8')
+        with atomic_write(settings_file) as unfinished:
+            unfinished.write_text(text, encoding='utf-8')
         levels = [f'{where}{level}' for where in 'fb' for level in range(LEVELS)]
         self._columns = {
             'histograms.csv': ['stem', 'files', *levels],
@@ -313,9 +314,12 @@ class Store:
                 csv.writer(file, lineterminator='\n').writerow([stem, state, *numbers])
 
     def histograms(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields the stem and the histograms, int64 [2, 256], of each image."""
+        """Yields the stem and the histograms, int64 [2, 256], of each image of `values`, once."""
+        remaining = set(self.values)
         for stem, _, *counts in self._read('histograms.csv'):
-            yield stem, np.array(counts, np.int64).reshape(2, LEVELS)
+            if stem in remaining:
+                remaining.remove(stem)
+                yield stem, np.array(counts, np.int64).reshape(2, LEVELS)
 
     def _read(self, name: str) -> Iterator[list[str]]:
         path = self.folder / name

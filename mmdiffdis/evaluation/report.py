@@ -26,6 +26,8 @@ from .metrics import MEASURES
 from .protocol import describe_empty, protocol_text
 
 _LISTED = 20  # problems of a kind that are printed
+# Rows of worst.jpg are at most 354 pixels high, and a JPEG at most 65500.
+_ROWS_PER_FILE = 150
 _PROBLEMS = {
     'duplicate': 'files with the stem of another file',
     'missing': 'ground truths without a mask',
@@ -124,11 +126,12 @@ def plot_curves(curves: Mapping[str, Mapping[str, np.ndarray]], title: str, path
 
 def save_worst(
     pairs: Sequence[MaskPair], store: Store, settings: Settings, images: Path | None, count: int
-) -> None:
+) -> list[str]:
     """Writes worst.jpg to the store's folder: the worst images by the first metric.
 
     Each row has the mask, the ground truth, their difference (red: false positives, blue: missed)
-    and, if there is one, the image. Nothing is written without rows.
+    and, if there is one, the image. Rows that do not fit go to worst_2.jpg and so on. Nothing is
+    written without rows.
 
     Args:
         pairs: Pairs of the model; those that the store lacks are left out.
@@ -136,6 +139,9 @@ def save_worst(
         settings: Settings of the results.
         images: Folder of images, paired by stem.
         count: Largest number of rows.
+
+    Returns:
+        A text for each image of a row that is missing in `images` or cannot be read.
     """
     metric = settings.metrics[0]
     worst = sorted(
@@ -143,7 +149,10 @@ def save_worst(
         key=lambda pair: store.values[pair.stem][metric],
         reverse=MEASURES[metric].lower_is_better,
     )[:count]
+    for path in store.folder.glob('worst*.jpg'):
+        path.unlink()  # there may be fewer this time
     image_paths = files_by_stem(images)[0] if images else {}
+    left_out = []
     rows = []
     for pair in worst:
         gt = read_ground_truth(pair.gt)
@@ -155,11 +164,18 @@ def save_worst(
             'difference': np.rint(difference * 255).astype(np.uint8),
         }
         if pair.stem in image_paths:
-            parts['image'] = read_rgb(str(image_paths[pair.stem]))
+            try:
+                parts['image'] = read_rgb(str(image_paths[pair.stem]))
+            except (OSError, ValueError) as error:
+                left_out.append(str(error))
+        elif images:
+            left_out.append(f"'{images}' has no image '{pair.stem}'")
         rows.append(row(parts, max_side=320))
-    if not rows:
-        return
-    Image.fromarray(stack_rows(rows, gap=8)).save(store.folder / 'worst.jpg', quality=92)
+    for start in range(0, len(rows), _ROWS_PER_FILE):
+        number = f'_{start // _ROWS_PER_FILE + 1}' if start else ''
+        sheet = stack_rows(rows[start : start + _ROWS_PER_FILE], gap=8)
+        Image.fromarray(sheet).save(store.folder / f'worst{number}.jpg', quality=92)
+    return left_out
 
 
 def write_report(
@@ -170,7 +186,7 @@ def write_report(
     problems: Mapping[str, Mapping[str, Sequence[str]]],
     settings: Settings,
 ) -> str:
-    """Writes tables and curves to the folder `out` without suffix, and all results to `out`.
+    """Writes all results to `out`, then tables and curves to the folder `out` without suffix.
 
     Args:
         out: JSON file.
@@ -199,8 +215,8 @@ def write_report(
             'problems': problems[model],
         }
     record, folder = settings.record(), out.with_suffix('')
-    plot_curves(curves, protocol_text(record), folder / 'curves.png')
-    table = write_tables(results, settings, folder)
     content = {'models': results, 'gt': str(gt), 'protocol': record, 'versions': versions()}
     save_json(content, out)
+    table = write_tables(results, settings, folder)
+    plot_curves(curves, protocol_text(record), folder / 'curves.png')
     return table

@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..images.panels import contact_sheet, evenly_spaced
+from ..utils.parallel import available_cpus
 from .scene import SPLITS, Sample, draw_sample, stem_of
 
 JPEG_QUALITY = 95
@@ -40,7 +41,7 @@ def write_dataset(
         num_val: Number of validation images, 0 or more.
         seed: Seed; the same seed gives the same files for all numbers of images and workers.
         size: Height and width of the images.
-        workers: Number of processes (default: one per core, at most 8).
+        workers: Number of processes (default: one per available CPU, at most 8).
         overwrite: Whether to replace a synthetic set in `out`; other files stay.
 
     Raises:
@@ -71,7 +72,7 @@ def write_dataset(
 
     jobs = [(SPLITS[0], i) for i in range(num_train)] + [(SPLITS[1], i) for i in range(num_val)]
     write = partial(_draw_and_write, out, seed, size)
-    processes = min(workers or min(os.cpu_count() or 1, 8), len(jobs))
+    processes = min(workers or min(available_cpus(), 8), len(jobs))
     bar = partial(tqdm, total=len(jobs), desc='drawing', unit='image')
     if processes == 1:
         stems = list(bar(map(write, jobs)))
@@ -172,4 +173,6 @@ def _check_arguments(
             'structures cannot be drawn in less'
         )
     if workers is not None and workers < 1:
-        raise ValueError(f'workers={workers}: expected 1 or more; leave it out for one per core')
+        raise ValueError(
+            f'workers={workers}: expected 1 or more; leave it out for one per available CPU'
+        )

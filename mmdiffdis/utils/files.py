@@ -1,9 +1,11 @@
-"""Atomic writing, locks, settings beside results, and stems of file names."""
+"""Atomic writing, checks before it, locks, settings beside results, and stems of file names."""
 
+import errno
 import json
 import os
+import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -33,6 +35,47 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(*paths: Path) -> None:
+    """Makes the folders of files that will be written, and tries to write there.
+
+    For the start of a long computation, whose results would be lost otherwise.
+
+    Raises:
+        IsADirectoryError: If a path is a folder.
+        OSError: If a folder cannot be made or written to.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise IsADirectoryError(f"'{path}' is a folder: expected the name of a file")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path.parent) as file:
+                file.write(bytes(4096))
+        except OSError as error:
+            raise type(error)(
+                error.errno, f'{error.strerror}; choose another --out', str(path.parent)
+            ) from error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Returns whether an error means that no file can be written: no space, quota, read-only."""
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return isinstance(error, OSError) and error.errno in codes
+
+
+def refuse_folder_of_inputs(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuses a folder for results that is a folder of inputs.
+
+    Repeated, the command would take its results for inputs.
+
+    Raises:
+        ValueError: If `out` is one of `inputs`, by whatever path.
+    """
+    for folder in inputs:
+        if folder.is_dir() and out.is_dir() and folder.samefile(out):
+            raise ValueError(f"--out '{out}' is a folder of inputs: choose another")
+
+
 def lock(path: Path) -> IO | None:
     """Locks a file, made if needed, until this process ends, however it does, or closes the result.
 
@@ -53,6 +96,27 @@ def lock(path: Path) -> IO | None:
         file.close()
         return None
     return file
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keeps other processes that lock a folder out of it during the block; makes the folder.
+
+    Raises:
+        BlockingIOError: If another process has locked the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        file = lock(folder / '.lock')
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            f"another process is writing to '{folder}': wait for its end, or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        if file:
+            file.close()
 
 
 def save_json(content: dict, path: Path) -> None:

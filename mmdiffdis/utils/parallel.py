@@ -7,12 +7,51 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
+
+
+def available_cpus(root: Path = Path('/')) -> int:
+    """Returns the number of CPUs that this process may use, at least 1.
+
+    Counted are the CPUs of its affinity (`taskset`, Slurm), limited under Linux by the quotas of
+    its control group (containers, `systemd`).
+
+    Args:
+        root: Folder that has `proc` and `sys`.
+    """
+    has_affinity = hasattr(os, 'sched_getaffinity')
+    cpus = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, min([cpus, *_cpu_quotas(root)]))
+
+
+def _cpu_quotas(root: Path) -> list[int]:
+    """Returns the limits in CPUs of this process's control groups, rounded up."""
+    texts = []
+    try:
+        for line in (root / 'proc/self/cgroup').read_text(encoding='utf-8').splitlines():
+            _, controllers, name = line.split(':', 2)
+            if controllers == '':  # version 2
+                mount, files = root / 'sys/fs/cgroup', ['cpu.max']
+            elif 'cpu' in controllers.split(','):  # version 1
+                mount, files = root / 'sys/fs/cgroup/cpu', ['cpu.cfs_quota_us', 'cpu.cfs_period_us']
+            else:
+                continue
+            # inside a container, the name may be that on the host: then the mount is the group
+            group = mount / name.lstrip('/')
+            for folder in (group, *group.parents):
+                paths = [folder / file for file in files]
+                if folder.is_relative_to(mount) and all(path.is_file() for path in paths):
+                    texts.append(' '.join(path.read_text(encoding='utf-8') for path in paths))
+    except (OSError, ValueError):
+        pass
+    limits = (text.split() for text in texts)  # microseconds in each period
+    return [-(-int(quota) // int(period)) for quota, period in limits if quota not in ('max', '-1')]
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:

@@ -1,6 +1,7 @@
 """Prediction with small stock segmentors and a tiny diffusion model."""
 
 import copy
+import io
 import itertools
 import os
 import re
@@ -14,6 +15,7 @@ import skimage
 import torch
 from conftest import ROOT, tiny_config
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from packaging.version import Version
 from PIL import Image
@@ -173,6 +175,11 @@ def test_config_without_a_model(kind):
         (Image.new('RGB', (0, 4)), ValueError, '0x4 pixels'),
         ('', FileNotFoundError, 'empty'),
         (7, TypeError, 'images is a int'),
+        (b'\x89PNG', TypeError, 'images is a bytes'),
+        (io.BytesIO(), TypeError, r'images is a BytesIO.*\(PIL.Image.open reads file objects'),
+        (torch.zeros(3, 4, 4), TypeError, 'images is a Tensor'),
+        ({'a': 'gone.jpg'}, TypeError, 'images is a dict'),
+        ('https://localhost:1/a.jpg', ValueError, "a.jpg' is a URL: download it"),
         ('gone.jpg', FileNotFoundError, 'gone.jpg'),
     ],
 )
@@ -181,15 +188,17 @@ def test_wrong_images_are_refused(two_channels, image, error, message):
         DISInferencer(*two_channels, device='cpu')(image)
 
 
-@pytest.fixture
-def diffusion(tmp_path) -> tuple:
+@pytest.fixture(scope='module')
+def diffusion(tmp_path_factory) -> tuple:
     """(config, checkpoint) of a tiny diffusion model that predicts v, as such models do."""
+    init_default_scope('mmseg')
+    folder = tmp_path_factory.mktemp('diffusion')
     scheduler = dict(prediction_type='v_prediction')
     pipeline = [dict(type='DISResize', scale=(64, 64)), dict(type='PackDISInputs')]
     cfg = Config(dict(model=tiny_config(scheduler=scheduler), test_pipeline=pipeline))
     torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'tiny.pth')
-    return cfg, tmp_path / 'tiny.pth'
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), folder / 'tiny.pth')
+    return cfg, folder / 'tiny.pth'
 
 
 @pytest.fixture

@@ -103,3 +103,35 @@ def test_sub_folders_are_passed_over_with_a_warning(photos, monkeypatch):
     assert warnings == [
         f"1 sub-folder(s) of '{photos}' passed over; '{photos}/**/*' takes their files as well"
     ]
+
+
+@pytest.mark.parametrize('store', ['annex', 'cache'])
+def test_originals_behind_links_are_never_replaced(tmp_path, store):
+    """git-annex, DVC and the Hugging Face cache keep images elsewhere, under links."""
+    (tmp_path / store).mkdir()
+    (tmp_path / 'photos').mkdir()
+    original = tmp_path / store / ('a.png' if store == 'annex' else '0f3e')
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(original, format='PNG')
+    photo = tmp_path / 'photos' / 'a.png'
+    photo.symlink_to(original)
+    with pytest.raises(ValueError, match='beside the inputs would be replaced'):
+        name_results([photo], tmp_path / 'photos')
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'a.png').symlink_to(photo)
+    with pytest.raises(ValueError, match='beside the inputs would be replaced'):
+        name_results([photo], tmp_path / 'out')
+    original.unlink()  # not fetched yet: the link is still the user's
+    with pytest.raises(ValueError, match='beside the inputs would be replaced'):
+        name_results([photo], tmp_path / 'photos')
+
+
+def test_links_of_equal_names_are_named_after_their_own_folders(tmp_path):
+    (tmp_path / 'store').mkdir()
+    images = []
+    for name in ('one', 'two'):
+        (tmp_path / name).mkdir()
+        (tmp_path / 'store' / name).touch()
+        images.append(tmp_path / name / 'a.png')
+        images[-1].symlink_to(tmp_path / 'store' / name)
+    results = name_results(images, tmp_path / 'out')
+    assert [result.name for result in results] == ['one_a.png.png', 'two_a.png.png']

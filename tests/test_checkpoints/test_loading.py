@@ -418,6 +418,28 @@ def test_file_that_torch_has_downloaded_is_taken_if_it_has_the_hash_of_its_name(
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_damaged_download_is_not_kept(tmp_path, monkeypatch, suffix):
+    """torch.hub keeps what arrived before a connection broke, or the page of an error."""
+    whole = tmp_path / f'whole{suffix}'
+    weights = {'a': torch.ones(2)}
+    if suffix == '.pth':
+        torch.save({'state_dict': weights}, whole)
+    else:
+        save_weights(weights, whole)
+    contents = [whole.read_bytes()[:-20], b'<html>', whole.read_bytes()]
+    monkeypatch.setattr(
+        torch.hub,
+        'download_url_to_file',
+        lambda url, path, **kwargs: Path(path).write_bytes(contents.pop(0)),
+    )
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    for _ in range(2):
+        with pytest.raises(CheckpointError):
+            load(f'https://example.org/a{suffix}')
+    assert_same(load(f'https://example.org/a{suffix}')['state_dict'], weights)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_config_that_mmengine_would_execute_is_dropped(tmp_path, suffix):
     path = tmp_path / f'a{suffix}'
     if suffix == '.pth':

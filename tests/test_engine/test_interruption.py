@@ -110,7 +110,7 @@ def test_resumed_training_under_a_strategy_ends_bit_equal(folder):
 def test_killed_training_ends_bit_equal(folder, monkeypatch):
     """SIGKILL at a random moment, through the command line."""
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
-    config = small_config(folder, workers=1, **{'train_cfg.max_iters': 16})
+    config = small_config(folder, workers=1, **{'train_cfg.max_iters': 10})
     config.default_hooks.checkpoint.interval = 1
     config.dump(folder / 'small.py')
     command = [sys.executable, '-W', 'ignore', ROOT / 'tools' / 'train.py', folder / 'small.py']
@@ -124,15 +124,15 @@ def test_killed_training_ends_bit_equal(folder, monkeypatch):
     time.sleep(random.uniform(0, 0.2))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert not (folder / 'killed' / 'iter_16.pth').exists()
+    assert not (folder / 'killed' / 'iter_10.pth').exists()
 
     subprocess.run([*command, '--resume'], check=True, **quiet)
     build_runner(config).train()
-    assert_same_training(folder / 'run' / 'iter_16.pth', folder / 'killed' / 'iter_16.pth')
+    assert_same_training(folder / 'run' / 'iter_10.pth', folder / 'killed' / 'iter_10.pth')
     assert not list((folder / 'killed').glob('.*.pth'))
     # the history of the log has every iteration, before and after the kill
-    history = load(folder / 'killed' / 'iter_16.pth')['message_hub']['log_scalars']
-    assert len(history['train/loss'].data[0]) == 16
+    history = load(folder / 'killed' / 'iter_10.pth')['message_hub']['log_scalars']
+    assert len(history['train/loss'].data[0]) == 10
 
 
 @pytest.mark.parametrize('by_epoch', [False, True])

@@ -1,5 +1,7 @@
 """mmdiffdis.evaluation.folders: reading, scoring, resuming, worker processes."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -60,6 +62,41 @@ def test_line_cut_off_by_a_kill_is_scored_again(pairs, tmp_path, name, cut):
     path.write_bytes(path.read_bytes()[:-cut])
     scores_again, lines_again = score()
     assert scores_again == pytest.approx(scores) and lines_again == lines
+
+
+def test_lines_of_another_process_are_not_counted_twice(pairs, tmp_path):
+    settings = Settings('soft', tuple(MEASURES))
+    store = Store(tmp_path / 'out', settings)
+    assert score_folder(pairs, settings, store, workers=1) == []
+    expected = score_set(store)[0]
+    path = tmp_path / 'out' / 'histograms.csv'
+    first, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text(first + 2 * lines[0] + ''.join(lines) + lines[1].replace('1,', 'other,', 1))
+    assert score_set(store)[0] == expected
+
+
+def test_no_more_processes_than_images(pairs, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        'mmdiffdis.evaluation.folders.process_pool',
+        lambda workers: started.append(workers) or ThreadPoolExecutor(1),
+    )
+    assert len(list(score_pairs(pairs, Settings('soft', ('MAE',)), 96))) == 4
+    assert started == [4]
+
+
+def test_rows_that_do_not_fit_into_a_jpeg_go_to_further_files(pairs, tmp_path):
+    settings = Settings('soft', ('MAE',))
+    store = Store(tmp_path / 'out', settings)
+    assert score_folder(pairs, settings, store, workers=1) == []
+    gt = Image.new('L', (4, 56), 255)  # rows of the greatest height
+    for path in (pairs[0].prediction, pairs[0].gt):
+        gt.save(path)
+    assert save_worst(pairs[:1] * 300, store, settings, images=None, count=300) == []
+    heights = [Image.open(tmp_path / 'out' / f'worst{n}.jpg').size[1] for n in ('', '_2')]
+    assert heights[0] == heights[1] == 150 * (320 + 26 + 8)
+    save_worst(pairs, store, settings, images=None, count=1)
+    assert [path.name for path in (tmp_path / 'out').glob('*.jpg')] == ['worst.jpg']
 
 
 def test_mask_whose_header_has_another_size_can_be_scored_as_empty(pairs, tmp_path):

@@ -1,6 +1,7 @@
 """Measurements and reports of tools/analysis_tools/benchmark.py."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -45,6 +46,12 @@ def photos(tmp_path, write_set):
     return write_set(tmp_path, 'photos', stems=('a', 'b')) / 'photos'
 
 
+@pytest.fixture
+def _one_process(monkeypatch):
+    """Replaces the measurement of memory, whose processes take seconds to start, by 1 GiB."""
+    monkeypatch.setattr(benchmarking, 'measure_memory_alone', lambda *arguments: 2**30)
+
+
 def run(*arguments, out) -> list[dict]:
     tool.main([*map(str, arguments), '--device', 'cpu', '--out', str(out)])
     with open(out / 'benchmark.csv', newline='', encoding='utf-8') as file:
@@ -52,6 +59,7 @@ def run(*arguments, out) -> list[dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('_one_process')
 def test_models_and_variants_side_by_side(
     diffusion, stock_config, stock_checkpoint, photos, tmp_path, capsys
 ):
@@ -98,6 +106,7 @@ def test_models_and_variants_side_by_side(
     assert first.shape == (40, 56) and np.abs(first - second).max() <= 1
 
 
+@pytest.mark.usefixtures('_one_process')
 def test_taesd_takes_the_place_of_the_vae(diffusion, stock_config, photos, tmp_path):
     models = [diffusion, stock_config(2)]
     options = ['--images', photos / 'im', '--repeats', 1, '--cold']
@@ -123,10 +132,51 @@ def test_reference_is_the_test_with_its_augmentation(diffusion, photos):
     np.testing.assert_allclose(reference(image).mask, np.mean(stretched, axis=0), atol=2e-5)
 
 
+@pytest.mark.usefixtures('_one_process')
 def test_images_of_scikit_image_are_the_default(diffusion, tmp_path, capsys):
     (row,) = run(diffusion, '--repeats', 1, out=tmp_path / 'out')
     assert 'MAE' not in row and 'Scores' not in capsys.readouterr().out
+    assert row['peak GiB'] == '1.00'
     assert len(list((tmp_path / 'out' / 'images').iterdir())) == 3
+
+
+@pytest.mark.slow  # starts processes
+def test_memory_is_that_of_a_model_alone(diffusion, photos):
+    """Whatever else is in use or has just been freed here."""
+    arguments = diffusion, 'mask', torch.device('cpu'), photos / 'im' / 'a.jpg'
+    first = benchmarking.measure_memory_alone(*arguments)
+    freed = [torch.ones(1 << 18) for _ in range(200)]  # 200 MiB in small parts
+    del freed
+    again = benchmarking.measure_memory_alone(*arguments)
+    assert again == pytest.approx(first, rel=0.1)
+    weights = torch.load(diffusion.split(':')[1])['state_dict'].values()
+    assert first > sum(weight.nbytes for weight in weights)
+    assert 'MALLOC_MMAP_THRESHOLD_' not in os.environ
+
+
+@pytest.mark.usefixtures('_one_process')
+def test_image_that_a_model_fails_on_is_left_out_and_reported(
+    stock_config, photos, tmp_path, capsys, monkeypatch
+):
+    predict = benchmarking.Candidate.predict
+
+    def fail_for_b(candidate, image, out):
+        if image.stem == 'b':
+            raise ValueError('NaN or infinity')
+        return predict(candidate, image, out)
+
+    monkeypatch.setattr(benchmarking.Candidate, 'predict', fail_for_b)
+    out = tmp_path / 'out'
+    arguments = [str(stock_config(2)), '--images', str(photos / 'im'), '--cold', '--device', 'cpu']
+    arguments += ['--gt', str(photos / 'gt'), '--out', str(out)]
+    monkeypatch.setattr(benchmarking, 'plot', lambda *arguments: None)
+    assert tool.main(arguments) == 1
+    assert "b.jpg': fcn_2, mask: NaN or infinity" in capsys.readouterr().err
+    report = (out / 'benchmark.md').read_text()
+    assert '1 images, 3 repeats' in report and 'MAE' in report
+    (photos / 'im' / 'a.jpg').unlink()
+    with pytest.raises(SystemExit, match=r'error: NaN or infinity'):
+        tool.main(arguments)
 
 
 def test_difference_that_nearly_all_pixels_keep_within():
@@ -182,6 +232,16 @@ def test_mistakes_end_in_one_line(diffusion, stock_config, photos, tmp_path):
     with pytest.raises(SystemExit, match=r"cannot read '.*notes\.txt' as an image"):
         run(diffusion, '--images', photos / 'im', out=out)
     (photos / 'im' / 'notes.txt').unlink()
+    with pytest.raises(SystemExit, match='is a folder of inputs: choose another'):
+        run(diffusion, '--images', photos / 'im', out=photos / 'im')
+    with pytest.raises(SystemExit, match='choose another --out'):
+        run(diffusion, '--images', photos / 'im', out=photos / 'im' / 'a.jpg' / 'out')
+    (photos / 'im' / 'b.jpg').write_bytes((photos / 'im' / 'b.jpg').read_bytes()[:-300])
+    with pytest.raises(SystemExit, match=r"cannot read '.*b\.jpg' as an image"):
+        run(diffusion, '--images', photos / 'im', out=out)
+    Image.new('RGB', (20, 30)).save(photos / 'im' / 'b.jpg')
+    with pytest.raises(SystemExit, match=r'b.jpg. has 56x40 pixels, expected the 20x30'):
+        run(diffusion, '--images', photos / 'im', '--gt', photos / 'gt', out=out)
     (photos / 'gt' / 'b.png').unlink()
     with pytest.raises(SystemExit, match=r"gt' has no mask of the stem 'b'"):
         run(diffusion, '--images', photos / 'im', '--gt', photos / 'gt', out=out)

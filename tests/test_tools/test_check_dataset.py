@@ -94,6 +94,25 @@ def test_every_subset_is_checked_and_a_missing_folder_named(tmp_path, write_set,
     assert 'DIS-TE2: 0 pairs' in printed and 'gt|gts|mask|masks' in printed
 
 
+def test_subsets_behind_links_of_the_same_name_are_all_checked(tmp_path, write_set, capsys):
+    (tmp_path / 'set').mkdir()
+    for name in ('train', 'val'):
+        write_set(tmp_path / name, 'DIS')
+        (tmp_path / 'set' / name).symlink_to(tmp_path / name / 'DIS')
+    (tmp_path / 'train' / 'DIS' / 'gt' / 'a.png').unlink()
+    assert tool.main([str(tmp_path / 'set'), '--workers', '1']) == 1
+    printed = capsys.readouterr().out
+    assert 'train: 2 pairs' in printed and 'val: 3 pairs' in printed
+
+
+def test_report_does_not_go_among_the_images_or_where_it_cannot_be_written(tmp_path, write_set):
+    root = write_set(tmp_path / 'set')
+    with pytest.raises(SystemExit, match='is a folder of inputs: choose another'):
+        tool.main([str(root), '--out', str(root / 'DIS-VD' / 'im')])
+    with pytest.raises(SystemExit, match='choose another --out'):
+        tool.main([str(root), '--out', str(root / 'DIS-VD' / 'im' / 'a.jpg' / 'out')])
+
+
 def test_mistakes_end_in_one_line(capsys):
     message = "no set in 'nowhere', which does not exist: expected the folders im"
     with pytest.raises(SystemExit, match=message) as caught:

@@ -1,7 +1,5 @@
 """tools/dataset_converters/encode_latents.py and LatentDataset: latents instead of images."""
 
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +8,7 @@ import torch
 from conftest import load_tool, tiny_config, training_config
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner, load_checkpoint
 from mmseg.registry import DATASETS, MODELS
 from safetensors.torch import load_file, save_file
@@ -145,11 +144,9 @@ def test_latents_are_never_mixed(config, tiny):
         losses(tiny(), pseudo_collate([latents[0]]))
 
 
-@pytest.mark.slow  # starts a process
 def test_parameters_are_not_listed(config, capfd):
-    path = config()
-    arguments = [path, '--out', 'latents.safetensors', '--workers', '0']
-    subprocess.run([sys.executable, tool.__file__, *arguments], check=True)
+    MMLogger._instance_dict.clear()  # as in a new process
+    tool.main([str(config()), '--out', 'latents.safetensors', '--workers', '0'])
     shown = capfd.readouterr()
     assert 'latents.safetensors' in shown.out and 'conv_in' not in shown.out + shown.err
 
@@ -178,3 +175,9 @@ def test_invalid_options(capsys, arguments, message):
     with pytest.raises(SystemExit, match='2'):
         tool.main(['config.py', *arguments])
     assert f'error: {message}' in capsys.readouterr().err
+
+
+def test_target_is_tried_before_anything_is_encoded(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit, match='choose another --out'):
+        tool.main(['nowhere.py', '--out', str(tmp_path / 'file' / 'x.safetensors')])

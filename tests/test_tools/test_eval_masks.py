@@ -1,8 +1,10 @@
 """tools/analysis_tools/eval_masks.py on folders of small masks."""
 
 import csv
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from helpers import locked_by_another_process
 from PIL import Image
 
 from mmdiffdis.evaluation import (
@@ -166,7 +169,7 @@ def test_changed_mask_of_the_same_size_and_date_is_noticed(folders, run_tool):
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_started_again(folders, draw_pair, how):
     """Nothing is lost or scored twice, and Ctrl-C (SIGINT) prints no traceback."""
-    for seed in range(300):
+    for seed in range(150):
         _, gt = draw_pair(seed, 120, 160)
         for folder in ('a', 'gt'):
             Image.fromarray(gt).save(folders / folder / f'n{seed}.png')
@@ -190,10 +193,88 @@ def test_killed_and_started_again(folders, draw_pair, how):
     if how == signal.SIGINT:
         assert process.returncode == 130 and 'Traceback' not in errors
         assert errors.endswith('interrupted; the same command goes on from here\n')
-    assert 20 <= table.read_bytes().count(b'\n') < 305 and not out.exists()
+    assert 20 <= table.read_bytes().count(b'\n') < 155 and not out.exists()
     assert tool.main([*map(str, command[2:]), '--metrics', 'maxF', 'wF', 'E', 'S', 'MAE']) == 0
     stems = [row[0] for row in rows(folders)[1:]]
-    assert len(stems) == len({*stems}) == 304 == results(folders)['models']['a']['images']
+    assert len(stems) == len({*stems}) == 154 == results(folders)['models']['a']['images']
+
+
+def test_results_never_go_into_folders_of_inputs(folders, run_tool):
+    before = sorted(folders.rglob('*'))
+    for out, message in (('.json', 'results would be written into .*a, which'), ('gt.json', 'gt')):
+        out = f'{folders}{out}' if out == '.json' else str(folders / out)
+        with pytest.raises(SystemExit, match=f'{message}.*choose another --out, or another NAME'):
+            run_tool('--out', out)
+    assert sorted(folders.rglob('*')) == before and not Path(f'{folders}.json').exists()
+
+
+def test_second_command_with_the_same_out_is_refused(folders, run_tool):
+    with locked_by_another_process(folders / 'out' / 's' / '.lock'):
+        with pytest.raises(SystemExit, match='another process is writing to .*choose another'):
+            run_tool()
+        assert not (folders / 'out' / 's' / 'a').exists()
+        assert run_tool('--out', str(folders / 'out' / 'other.json')) == 0
+    assert run_tool() == 0
+
+
+def test_console_that_is_not_utf8_loses_nothing(folders, run_tool, monkeypatch):
+    (folders / 'a').rename(folders / 'a-\u732b')
+    console = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
+    monkeypatch.setattr(sys, 'stdout', console)
+    (folders / 'gt' / '\u732b.png').write_bytes((folders / 'gt' / 'z.png').read_bytes())
+    assert run_tool('--missing', 'skip', pred=('a-\u732b',)) == 0
+    console.flush()
+    assert rb'| a-\u732b | 4 |' in console.buffer.getvalue()
+    assert results(folders)['models']['a-\u732b']['images'] == 4
+
+
+def test_out_that_cannot_be_written_is_told_before_anything_is_scored(
+    folders, run_tool, monkeypatch
+):
+    monkeypatch.setattr('mmdiffdis.evaluation.folders.score_pair', None)
+    (folders / 'file').touch()
+    with pytest.raises(SystemExit, match='choose another --out'):
+        run_tool('--out', str(folders / 'file' / 's.json'))
+    (folders / 'out' / 's.json').mkdir(parents=True)
+    with pytest.raises(SystemExit, match='is a folder: expected the name of a file'):
+        run_tool()
+
+
+def test_images_that_are_missing_or_damaged_lose_no_scores(folders, run_tool, capsys):
+    (folders / 'im' / 'z.jpg').write_bytes(b'\xff\xd8\xff')
+    (folders / 'im' / 'b.c.jpg').unlink()
+    assert run_tool('--images', str(folders / 'im')) == 0
+    printed = capsys.readouterr().err
+    assert re.search(r"a: left out of worst.jpg: cannot read '.*z.jpg'", printed)
+    assert re.search(r"a: left out of worst.jpg: '.*im' has no image 'b.c'", printed)
+    assert results(folders)['models']['a']['images'] == 4
+    assert Image.open(folders / 'out' / 's' / 'a' / 'worst.jpg').size[0] == 4 * 320 + 3 * 6
+
+
+@pytest.mark.parametrize('step', ['plot_curves', 'save_worst'])
+def test_scores_are_saved_before_anything_is_drawn(folders, run_tool, monkeypatch, step):
+    def fail(*arguments):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(f'mmdiffdis.evaluation.report.{step}', fail)
+    with pytest.raises(SystemExit, match='No space left'):
+        run_tool()
+    assert results(folders)['models']['a']['images'] == 4
+    assert (folders / 'out' / 's' / 'table.md').is_file()
+
+
+def test_workers_are_as_many_as_there_are_cpus_for_them(folders, run_tool, monkeypatch):
+    used = []
+    monkeypatch.setattr('mmdiffdis.utils.parallel.available_cpus', lambda: 3)
+    monkeypatch.setattr(
+        'mmdiffdis.evaluation.folders.score_folder', lambda *arguments: used.append(arguments[3])
+    )
+    with pytest.raises(SystemExit, match='no image of a could be scored'):
+        tool.main(
+            ['--pred', str(folders / 'a'), '--gt', str(folders / 'gt')]
+            + ['--out', str(folders / 's.json')]
+        )
+    assert used == [3]
 
 
 def test_other_settings_are_refused(folders, run_tool):

@@ -1,14 +1,12 @@
 """The fine-tuning config overfits a single image, starting from the shipped weights."""
 
 import json
-import os
-import subprocess
-import sys
 
 import cv2
 import pytest
 import torch
 from conftest import ROOT
+from helpers import train
 
 from mmdiffdis.synthetic import draw_sample
 
@@ -16,7 +14,7 @@ CONFIG = ROOT / 'configs/diffdis/diffdis_tiny_finetune_1xb8-400_own-384x384.py'
 
 
 @pytest.mark.slow
-def test_single_image_is_overfitted(tmp_path):
+def test_single_image_is_overfitted(tmp_path, monkeypatch):
     """Losses fall, the mask approaches the ground truth, and the best checkpoint is kept."""
     for folder in ('im', 'gt'):
         (tmp_path / 'photos' / folder).mkdir(parents=True)
@@ -40,14 +38,9 @@ def test_single_image_is_overfitted(tmp_path):
         'model = dict(data_preprocessor=dict(cutmix=None))\n'
         'default_hooks = dict(checkpoint=dict(interval=60))\n'
     )
-    result = subprocess.run(
-        [sys.executable, '-W', 'ignore', ROOT / 'tools/train.py', config, '--work-dir', 'run'],
-        cwd=tmp_path,
-        env={**os.environ, 'DATA': str(tmp_path / 'photos'), 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
+    monkeypatch.setenv('DATA', str(tmp_path / 'photos'))
+    monkeypatch.chdir(tmp_path)
+    train(monkeypatch, config, '--work-dir', 'run')
     (scalars,) = (tmp_path / 'run').glob('*/vis_data/scalars.json')
     records = [json.loads(line) for line in scalars.read_text().splitlines()]
     training = [record['loss'] for record in records if 'loss_mask' in record and 'lr' in record]

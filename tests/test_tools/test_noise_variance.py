@@ -1,6 +1,7 @@
 """Deviations of tools/analysis_tools/noise_variance.py and of masks predicted seed by seed."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +78,36 @@ def test_drawing_has_a_row_per_model_and_one_scale():
     assert (upper[-10, 132:] == upper[-10, 132]).all() and upper[-10, 132].sum() < 20  # black
     assert (lower[-10, 132] == upper[-10, 132]).all()
     assert lower[-10, -1].min() > 100  # the brightest colour
+
+
+def test_bad_image_loses_nothing_of_the_others(model, image, tmp_path, capsys):
+    broken = tmp_path / 'broken.jpg'
+    broken.write_bytes(Path(image).read_bytes()[:200])
+    out = tmp_path / 'out'
+    arguments = ['--model', *model(), '--seeds', '2', '--out', str(out), '--device', 'cpu']
+    assert tool.main([str(broken), image, *arguments]) == 1
+    printed = capsys.readouterr()
+    assert f"skipped {broken}: cannot read '{broken}'" in printed.err and '| 1 |' in printed.out
+    (measured,) = json.loads((out / 'noise_variance.json').read_text())['models']
+    assert list(measured['pictures']) == [image] and measured['deviation'] > 0
+    assert tool.main([str(broken), *arguments]) == 1
+    assert 'mean deviation' not in capsys.readouterr().out
+
+
+def test_originals_are_never_written_through_links(model, image, tmp_path, monkeypatch):
+    """The guard is `name_results`; writing does not follow links either."""
+    original = tmp_path / 'original.png'
+    original.write_bytes(b'precious')
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'a #1.png').symlink_to(original)
+    arguments = ['--model', *model(), '--seeds', '2', '--device', 'cpu', '--out']
+    assert tool.main([image, *arguments, str(tmp_path / 'out')]) == 0
+    assert original.read_bytes() == b'precious'
+    with pytest.raises(SystemExit, match='is a folder of inputs: choose another'):
+        tool.main([str(tmp_path), *arguments, str(tmp_path)])
+    monkeypatch.setattr(tool, 'load_model', None)
+    with pytest.raises(SystemExit, match='choose another --out'):
+        tool.main([image, *arguments, str(original / 'out')])
 
 
 def test_mistakes_end_in_one_line(model, image, tmp_path, stock_config, stock_checkpoint):

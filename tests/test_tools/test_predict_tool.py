@@ -1,5 +1,6 @@
 """Files that tools/predict.py writes, skips and refuses."""
 
+import errno
 import json
 import os
 import re
@@ -217,11 +218,11 @@ def test_killed_run_goes_on_where_it_stopped(model, tmp_path, draw_pair, capsys)
     """Killed at several moments; what counts as done afterwards is whole."""
     photos, out = tmp_path / 'photos', tmp_path / 'out'
     photos.mkdir()
-    for i in range(200):
+    for i in range(150):
         Image.fromarray(draw_pair(i % 5, 300, 400)[0]).save(photos / f'{i:03d}.jpg')
     command = [sys.executable, ROOT / 'tools/predict.py', *model, photos, '--out', out]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    for target in (1, 40, 90):
+    for target in (1, 60):
         process = subprocess.Popen(
             [*map(str, command), '--device', 'cpu'],
             env=environment,
@@ -236,7 +237,7 @@ def test_killed_run_goes_on_where_it_stopped(model, tmp_path, draw_pair, capsys)
             assert Image.open(path).size == (400, 300) and Image.open(path).load()
     finished = len(list(out.glob('[0-9]*.png')))
     assert run(model, photos, '--out', out) == 0
-    assert f'{200 - finished} of 200 written' in capsys.readouterr().out
+    assert f'{150 - finished} of 150 written' in capsys.readouterr().out
 
 
 def test_choices_are_those_of_the_package():
@@ -381,9 +382,34 @@ def test_interrupted_run_ends_with_its_summary_and_is_resumed(
 def test_folder_that_cannot_be_written_to_is_refused_before_anything_is_predicted(
     model, photos, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(os, 'access', lambda path, mode: False)
-    with pytest.raises(SystemExit, match='cannot write to --out'):
-        run(model, photos, '--out', tmp_path / 'out')
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(inference, 'load_checkpoint', None)
+    with pytest.raises(SystemExit, match='choose another --out'):
+        run(model, photos, '--out', tmp_path / 'file' / 'out')
+
+
+def test_full_disk_ends_the_run_at_once(model, photos, tmp_path, capsys, monkeypatch):
+    for i in range(20):
+        Image.new('RGB', (9, 9)).save(photos / f'{i}.png')
+    predicted, step = [], DISInferencer.predict
+
+    def count(inferencer, batch):
+        predicted.extend(batch)
+        return step(inferencer, batch)
+
+    def fail(image, path, **options):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(DISInferencer, 'predict', count)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, 'save', fail)
+        assert run(model, photos, '--out', tmp_path / 'out') == 1
+    printed = capsys.readouterr()
+    assert '0 of 22 written' in printed.out and 'skipped' not in printed.err
+    assert 'stopped: [Errno 28] No space left on device; the same command goes on' in printed.err
+    assert len(predicted) < 8 and names(tmp_path / 'out') == []
+    assert run(model, photos, '--out', tmp_path / 'out') == 0
+    assert '22 of 22 written' in capsys.readouterr().out
 
 
 def test_result_that_cannot_be_written_is_reported_and_leaves_nothing(

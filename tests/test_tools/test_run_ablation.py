@@ -223,3 +223,13 @@ def test_model_without_noise_shares_the_table_of_one_with_noise():
         return tool.describe_protocol(result, noise_seed=0)
 
     assert describe(None) == describe(0) != describe(1)
+
+
+def test_targets_are_tried_before_anything_is_trained(tools, configs, tmp_path, capsys):
+    arguments = [*configs, '--work-dir', str(tmp_path / 'work')]
+    with pytest.raises(SystemExit, match='choose another --out'):
+        tool.main([*arguments, '--out', str(Path(configs[0]) / 'table.md')])
+    with pytest.raises(SystemExit, match='2'):
+        tool.main([*arguments, '--pictures', '301'])
+    assert '--pictures 301: expected 0 to 300, which fit' in capsys.readouterr().err
+    assert not tools.commands

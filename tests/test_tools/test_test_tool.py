@@ -117,7 +117,8 @@ def test_help_needs_no_package(tool):
     [
         ('config', [], r'config .*nowhere\.py does not exist'),
         ('checkpoint', [], r'checkpoint .*nowhere\.pth does not exist'),
-        (None, ['--out', '{tmp}'], 'is a folder: expected the name of a JSON file'),
+        (None, ['--out', '{tmp}'], 'is a folder: expected the name of a file'),
+        (None, ['--out', '{tmp}/fcn_2.py/scores.json'], 'choose another --out'),
         (None, ['--tta', '--cfg-options', 'tta_model=None'], 'does not define tta_model'),
         (
             None,

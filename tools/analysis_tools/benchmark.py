@@ -7,9 +7,10 @@
 
 Models take turns on every image, `--repeats` times, so that background load affects all of them
 alike; medians over images and repeats are shown, with the quartiles of their sum. Each model
-predicts the first image once before the clock starts. CONFIG is a path, or a name in configs/.
-Without CKPT, weights are as the config initialises them (with --cold, random: time and memory are
-the same); without --images, photographs of scikit-image are used.
+predicts the first image once before the clock starts. Peak memory, weights included, is measured
+before, by one prediction of the largest image in a process of its own. CONFIG is a path, or a name
+in configs/. Without CKPT, weights are as the config initialises them (with --cold, random: time and
+memory are the same); without --images, photographs of scikit-image are used.
 
 Variants; models that predict no edges, and those without a VAE, lack some of them:
 
@@ -31,12 +32,22 @@ Variants; models that predict no edges, and those without a VAE, lack some of th
 variant's masks with those of the model's first variant: the difference, in 255ths, that 99.9 % of
 the pixels keep within.
 
-DIR receives benchmark.md, benchmark.csv, benchmark.png and the masks.
+DIR receives benchmark.md, benchmark.csv, benchmark.png and the masks. Every image is decoded before
+anything is measured. An image that a model fails on is left out for all and reported.
+
+Exit code: 0 if everything was measured, 1 if not.
 """
 
 import argparse
 import csv
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmdiffdis.apis.benchmarking import Candidate
 
 # The package's own constant, repeated because importing it takes seconds.
 VARIANTS = (
@@ -63,8 +74,77 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measures, and writes the report."""
+def read_images(images: list[Path], gt: Path | None) -> tuple[Path, dict[Path, 'np.ndarray']]:
+    """Decodes all files; returns the image of the most pixels, and the ground truth of each.
+
+    Raises:
+        FileNotFoundError: If an image has no ground truth.
+        ValueError: If a file cannot be decoded, or a ground truth has another size than its image.
+    """
+    from mmdiffdis.apis.benchmarking import read_gt
+    from mmdiffdis.apis.decoding import decode
+
+    pixels, ground_truth = {}, {}
+    for image in images:
+        shape = decode(image)[0].shape[:2]
+        pixels[image] = shape[0] * shape[1]
+        if gt:
+            ground_truth[image] = mask = read_gt(image, gt)
+            if mask.shape != shape:
+                raise ValueError(
+                    f"the ground truth of '{image}' has {mask.shape[1]}x{mask.shape[0]} pixels, "
+                    f'expected the {shape[1]}x{shape[0]} of its image'
+                )
+    return max(pixels, key=pixels.get), ground_truth
+
+
+def measure(
+    candidates: dict[Path, 'Candidate'],
+    images: list[Path],
+    ground_truth: dict[Path, 'np.ndarray'],
+    repeats: int,
+) -> dict[Path, str]:
+    """Predicts all images with all models in turn, and keeps times, scores and differences.
+
+    Args:
+        candidates: Models by the folders of their masks.
+        images: Images.
+        ground_truth: Masks of the images, or empty.
+        repeats: Number of predictions of each image.
+
+    Returns:
+        Images that a model failed on -> the model and the reason.
+    """
+    from mmdiffdis.apis.decoding import IMAGE_ERRORS, reason
+    from mmdiffdis.utils.files import is_disk_full
+
+    failed: dict[Path, str] = {}
+    for repeat in range(repeats):
+        for image in images:
+            results = []
+            for masks, candidate in candidates.items():
+                try:
+                    results.append(candidate.predict(image, masks))
+                except IMAGE_ERRORS as error:
+                    if is_disk_full(error):
+                        raise
+                    failed[image] = f'{candidate.name}: {reason(error)}'
+                    break
+            if image in failed:
+                continue
+            first_masks: dict = {}
+            for candidate, (result, seconds) in zip(candidates.values(), results, strict=True):
+                candidate.seconds.append(seconds)
+                if repeat:
+                    continue
+                candidate.compare(result.mask, first_masks.setdefault(candidate.model, result.mask))
+                if ground_truth:
+                    candidate.score(result.mask, ground_truth[image])
+    return failed
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measures, and writes the report; returns the exit code."""
     args = parse_args(argv)
 
     import mmdiffdis  # noqa: F401, isort: skip - first, because it reports an unsuitable MMEngine
@@ -72,61 +152,59 @@ def main(argv: list[str] | None = None) -> None:
     from mmdiffdis.apis import benchmarking, find_pictures
     from mmdiffdis.apis.inference import choose_device
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
-    from mmdiffdis.images.reading import read_size
+    from mmdiffdis.utils.files import check_writable, refuse_folder_of_inputs
     from mmdiffdis.utils.tables import markdown
 
-    with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
+    with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS, MemoryError)):
         if args.repeats < 1:
             raise ValueError(f'--repeats {args.repeats}: expected at least 1')
         if args.gt is not None and args.images is None:
             raise ValueError('--gt needs --images, whose ground truth it has')
-        device = choose_device(args.device)
-        images = (
-            find_pictures([args.images])
-            if args.images
-            else benchmarking.save_bundled_images(args.out / 'images')
-        )
-        for image in images:
-            read_size(image)  # raises before anything is measured
-        ground_truth = {image: benchmarking.read_gt(image, args.gt) for image in images if args.gt}
-        candidates: dict[Path, benchmarking.Candidate] = {}  # by the folder of their masks
-        for model in args.model:
-            for variant in args.variants:
-                candidate = benchmarking.load_candidate(
-                    model, variant, device, images[0], args.cold
-                )
-                if candidate is not None:
-                    masks = args.out / 'masks' / f'{len(candidates)}_{variant}'
-                    masks.mkdir(parents=True, exist_ok=True)
-                    candidates[masks] = candidate
-        if not candidates:
+        refuse_folder_of_inputs(args.out, [Path(name) for name in (args.images, args.gt) if name])
+        chosen = [
+            (model, variant)
+            for model in args.model
+            for variant in args.variants
+            if benchmarking.has_variant(model, variant)
+        ]
+        if not chosen:
             raise ValueError(f'no model has any of the variants {args.variants}')
-
-    for masks, candidate in candidates.items():
-        with candidate.measure_memory():  # and warm-up: caches, compilation, start of CUDA
+        images = find_pictures([args.images]) if args.images else None
+        check_writable(args.out / 'benchmark.md', args.out / 'masks' / '0')
+        images = images or benchmarking.save_bundled_images(args.out / 'images')
+        largest, ground_truth = read_images(images, args.gt)
+        device = choose_device(args.device)
+        # before the models are loaded, which need memory, too
+        peaks = [
+            benchmarking.measure_memory_alone(model, variant, device, largest, args.cold)
+            for model, variant in chosen
+        ]
+        candidates: dict[Path, benchmarking.Candidate] = {}  # by the folder of their masks
+        for (model, variant), peak in zip(chosen, peaks, strict=True):
+            candidate = benchmarking.load_candidate(model, variant, device, images[0], args.cold)
+            candidate.peak_bytes = peak
+            masks = args.out / 'masks' / f'{len(candidates)}_{variant}'
+            masks.mkdir(exist_ok=True)
+            candidates[masks] = candidate
+        for masks, candidate in candidates.items():  # warm-up: caches, compilation, start of CUDA
             candidate.predict(images[0], masks)
-    for repeat in range(args.repeats):
-        for image in images:
-            first_masks: dict = {}
-            for masks, candidate in candidates.items():
-                with candidate.measure_memory():
-                    result, seconds = candidate.predict(image, masks)
-                candidate.seconds.append(seconds)
-                if repeat:
-                    continue
-                candidate.compare(result.mask, first_masks.setdefault(candidate.model, result.mask))
-                if args.gt:
-                    candidate.score(result.mask, ground_truth[image])
+        failed = measure(candidates, images, ground_truth, args.repeats)
+        for image, text in failed.items():
+            print(f"left out '{image}': {text}", file=sys.stderr)
+        measured = len(images) - len(failed)
+        if not measured:
+            raise ValueError('no image could be measured with all models')
 
-    header, rows = benchmarking.table(list(candidates.values()))
-    text = benchmarking.describe(device, len(images), args.repeats, bool(args.gt))
-    report = f'{text}\n\n{markdown(header, rows)}\n'
-    (args.out / 'benchmark.md').write_text(report, encoding='utf-8')
-    with open(args.out / 'benchmark.csv', 'w', newline='', encoding='utf-8') as file:
-        csv.writer(file).writerows([header, *rows])
-    benchmarking.plot(list(candidates.values()), args.out / 'benchmark.png')
-    print(report)
+        header, rows = benchmarking.table(list(candidates.values()))
+        text = benchmarking.describe(device, measured, args.repeats, bool(args.gt))
+        report = f'{text}\n\n{markdown(header, rows)}\n'
+        (args.out / 'benchmark.md').write_text(report, encoding='utf-8')
+        with open(args.out / 'benchmark.csv', 'w', newline='', encoding='utf-8') as file:
+            csv.writer(file).writerows([header, *rows])
+        print(report, flush=True)
+        benchmarking.plot(list(candidates.values()), args.out / 'benchmark.png')
+    return 1 if failed else 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

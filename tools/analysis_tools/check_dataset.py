@@ -18,7 +18,6 @@ Exit code: 0 if nothing is wrong, 1 if anything is listed.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=0,
         metavar='N',
-        help='processes (default: one per core, at most 8)',
+        help='processes (default: one per available CPU, at most 8)',
     )
     args = parser.parse_args(argv)
     if args.workers < 0:
@@ -55,13 +54,16 @@ def main(argv: list[str] | None = None) -> int:
         format_report,
         inspect_subset,
     )
-    from mmdiffdis.utils.files import save_json
+    from mmdiffdis.utils.files import check_writable, refuse_folder_of_inputs, save_json
+    from mmdiffdis.utils.parallel import available_cpus
 
-    with one_line_errors((FileNotFoundError, FileExistsError)):
+    with one_line_errors((OSError, ValueError)):
         subsets = find_subsets(args.folder)
         if args.out:
-            args.out.mkdir(parents=True, exist_ok=True)
-    workers = args.workers or min(os.cpu_count() or 1, 8)
+            folders = [path for subset in subsets.values() for path in subset.iterdir()]
+            refuse_folder_of_inputs(args.out, folders)
+            check_writable(args.out / 'report.json')
+    workers = args.workers or min(available_cpus(), 8)
     reports, readable = {}, []
     with one_line_errors():
         for name, folder in subsets.items():

@@ -8,11 +8,13 @@
 Masks and ground truth are paired by file stem; suffixes may differ. Besides FILE.json, a folder
 FILE/ gets table.md, table.csv and table.tex (best scores in bold), curves.png (precision-recall and
 F-measure) and, for each model, per_image.csv, histograms.csv (pixels of each level in the
-foreground, f, and background, b, of the ground truth) and worst.jpg. In per_image.csv, maxF and
-maxE are the largest of the image; those of the set are the largest of the mean curve.
+foreground, f, and background, b, of the ground truth) and worst.jpg (and worst_2.jpg, ..., if it
+is full). In per_image.csv, maxF and maxE are the largest of the image; those of the set are the
+largest of the mean curve.
 
 Results are written image by image. The command may be stopped at any time; started again with the
-same settings, it scores only images that are missing or have changed.
+same settings, it scores only images that are missing or have changed. Of two commands with the
+same --out, the second is refused while the first runs.
 
 If masks are missing, superfluous or of another size, they are listed and nothing is scored, unless
 --missing, --extra and --resize say how to handle them; the results record it. Unreadable files are
@@ -26,6 +28,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmdiffdis.evaluation.folders import MaskPair, Settings
 
 # The names in mmdiffdis.evaluation, which takes seconds to import.
 METRICS = ['maxF', 'wF', 'E', 'S', 'MAE', 'meanF', 'adpF', 'maxE', 'adpE']
@@ -52,7 +58,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', required=True, type=Path, metavar='FILE.json')
     parser.add_argument('--metrics', nargs='+', choices=[*METRICS, 'all'], default=METRICS[:5])
     parser.add_argument('--protocol', choices=PROTOCOLS, default='soft')
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, metavar='N')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        metavar='N',
+        help='processes (default: one per available CPU)',
+    )
     parser.add_argument(
         '--resize', choices=RESIZE_RULES, help="resize masks of another size to the ground truth's"
     )
@@ -68,8 +79,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--images', type=Path, metavar='DIR', help='images, for worst.jpg')
     parser.add_argument('--worst', type=int, default=8, metavar='N', help='rows of worst.jpg')
     args = parser.parse_args(argv)
-    if args.workers < 1 or args.worst < 0:
-        parser.error('--workers has to be 1 or more, and --worst 0 or more')
+    if args.workers is not None and args.workers < 1:
+        parser.error(f'--workers {args.workers}: expected 1 or more')
+    if args.worst < 0:
+        parser.error(f'--worst {args.worst}: expected 0 or more')
     return args
 
 
@@ -93,19 +106,43 @@ def named_folders(arguments: list[str]) -> dict[str, Path]:
     return folders
 
 
+def check_out(out: Path, folders: dict[str, Path], others: list[Path]) -> None:
+    """Refuses an --out whose results would lie among masks, ground truth or images.
+
+    Args:
+        out: The JSON file.
+        folders: Folders of masks by the names of their models.
+        others: Folders of ground truth and images.
+
+    Raises:
+        ValueError: If the folder beside `out`, or that of a model in it, is one of them.
+    """
+    results = out.with_suffix('')
+    for folder in (results, *(results / name for name in folders)):
+        for inputs in (*folders.values(), *others):
+            if folder.is_dir() and folder.samefile(inputs):
+                raise ValueError(
+                    f'--out {out}: results would be written into {inputs}, which holds inputs: '
+                    'choose another --out, or another NAME in --pred NAME=DIR'
+                )
+
+
 def score(args: argparse.Namespace) -> int:
-    """Scores all folders and writes the report; returns the exit code."""
-    from mmdiffdis.evaluation.folders import Settings, Store, pair_masks, score_folder
-    from mmdiffdis.evaluation.report import describe_problems, save_worst, write_report
+    """Checks the arguments and the folders, and scores them; returns the exit code."""
+    from mmdiffdis.evaluation.folders import Settings, pair_masks
+    from mmdiffdis.evaluation.report import describe_problems
+    from mmdiffdis.utils.files import check_writable, lock_folder
 
     metrics = METRICS if 'all' in args.metrics else dict.fromkeys(args.metrics)
     settings = Settings(args.protocol, (*metrics,), args.resize, args.missing, args.full_scale)
     if args.out.suffix != '.json':
         raise ValueError(f'--out {args.out}: expected the name of a .json file')
-    for folder in filter(None, (args.gt, args.images)):
+    others = [folder for folder in (args.gt, args.images) if folder]
+    for folder in others:
         if not folder.is_dir():
             raise NotADirectoryError(f'{folder} is no folder')
     folders = named_folders(args.pred)
+    check_out(args.out, folders, others)
     pairs, problems = {}, {}
     for name, folder in folders.items():
         pairs[name], problems[name] = pair_masks(folder, args.gt)
@@ -119,13 +156,39 @@ def score(args: argparse.Namespace) -> int:
         print(f'nothing was scored:\n{describe_problems(unhandled, WAYS_OUT)}', file=sys.stderr)
         return 1
 
-    stores = {name: Store(args.out.with_suffix('') / name, settings) for name in folders}
+    check_writable(args.out, args.out.with_suffix('') / 'table.md')
+    with lock_folder(args.out.with_suffix('')):
+        return score_folders(args, folders, settings, pairs, problems)
+
+
+def score_folders(
+    args: argparse.Namespace,
+    folders: dict[str, Path],
+    settings: 'Settings',
+    pairs: dict[str, list['MaskPair']],
+    problems: dict[str, dict[str, list[str]]],
+) -> int:
+    """Scores folders of masks, writes and prints the report; returns the exit code.
+
+    Args:
+        args: Arguments of the command line.
+        folders: Folders by the names of their models.
+        settings: Settings of the scores.
+        pairs: Masks and ground truths of each model.
+        problems: Problems of each model that options handle; unreadable files are added.
+    """
+    from mmdiffdis.evaluation.folders import Store, score_folder
+    from mmdiffdis.evaluation.report import describe_problems, save_worst, write_report
+    from mmdiffdis.utils.parallel import available_cpus
+
+    results = args.out.with_suffix('')
+    stores = {name: Store(results / name, settings) for name in folders}
     unreadable = {}
     for name, store in stores.items():
         if args.missing == 'skip':
             pairs[name] = [pair for pair in pairs[name] if pair.prediction]
         try:
-            failed = score_folder(pairs[name], settings, store, args.workers)
+            failed = score_folder(pairs[name], settings, store, args.workers or available_cpus())
         except KeyboardInterrupt:
             print('\ninterrupted; the same command goes on from here', file=sys.stderr)
             return 128 + signal.SIGINT  # the convention of shells
@@ -137,15 +200,15 @@ def score(args: argparse.Namespace) -> int:
         print(f'not everything was scored:\n{text}', file=sys.stderr)
         return 1
 
-    for name, store in stores.items():
-        save_worst(pairs[name], store, settings, args.images, args.worst)
     table = write_report(args.out, args.gt, folders, stores, problems, settings)
     if any(problems.values()):
         options = {'missing': args.missing, 'extra': args.extra, 'resize': args.resize}
         text = ' '.join(f'--{name} {value}' for name, value in options.items() if value)
         print(f'scored with {text}:\n{describe_problems(problems)}\n')
-    print(table)
-    print(f'written to {args.out} and {args.out.with_suffix("")}')
+    print(f'{table}\nwritten to {args.out} and {results}', flush=True)
+    for name, store in stores.items():
+        for text in save_worst(pairs[name], store, settings, args.images, args.worst):
+            print(f'{name}: left out of worst.jpg: {text}', file=sys.stderr)
     return 0
 
 

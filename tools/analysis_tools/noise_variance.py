@@ -7,10 +7,15 @@
 Each model predicts each image once per seed. `DIR/<stem>.png` has a row for each model, numbered in
 their order: the image, the mean of its masks, and the standard deviation of each pixel over the
 seeds, from black (none) to the brightest colour (the largest of all models). The printed table and
-`DIR/noise_variance.json` have its mean over the pixels, between 0 and 0.5 for masks in [0, 1].
+`DIR/noise_variance.json`, which is written after every image, have its mean over the pixels,
+between 0 and 0.5 for masks in [0, 1]. Images that cannot be read are reported at the end, and the
+others are measured.
+
+Exit code: 0 if everything was measured, 1 if not.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,8 +107,8 @@ def draw(spreads: list[Spread], max_side: int = 384) -> 'np.ndarray':
     return np.vstack(rows)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Predicts, draws and prints."""
+def main(argv: list[str] | None = None) -> int:
+    """Predicts, draws and prints; returns the exit code."""
     args = parse_args(argv)
 
     import mmdiffdis  # noqa: F401, isort: skip - first, because it reports an unsuitable MMEngine
@@ -113,32 +118,50 @@ def main(argv: list[str] | None = None) -> None:
     from tqdm import tqdm
 
     from mmdiffdis.apis import find_pictures, name_results
+    from mmdiffdis.apis.decoding import IMAGE_ERRORS, reason
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
-    from mmdiffdis.utils.files import save_json
+    from mmdiffdis.utils.files import (
+        atomic_write,
+        check_writable,
+        refuse_folder_of_inputs,
+        save_json,
+    )
     from mmdiffdis.utils.tables import markdown
 
+    scores = args.out / 'noise_variance.json'
+    models = [dict(config=c, checkpoint=w, deviation=0.0, pictures={}) for c, w in args.model]
+    skipped = []
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         if args.seeds < 2:
             raise ValueError(f'--seeds {args.seeds}: expected at least 2')
+        refuse_folder_of_inputs(args.out, map(Path, args.input))
         images = find_pictures(args.input)
         paths = name_results(images, args.out)
+        check_writable(scores)
         inferencers = [load_model(*model, args.device) for model in args.model]
-        args.out.mkdir(parents=True, exist_ok=True)
-        models = [dict(config=c, checkpoint=w, deviation=0.0, pictures={}) for c, w in args.model]
         for image, path in zip(tqdm(images, unit='image'), paths, strict=True):
-            spreads = [predict_with_seeds(model, image, args.seeds) for model in inferencers]
-            Image.fromarray(draw(spreads)).save(path)
+            try:
+                spreads = [predict_with_seeds(model, image, args.seeds) for model in inferencers]
+            except IMAGE_ERRORS as error:
+                skipped.append(f'{image}: {reason(error)}')
+                continue
             for model, spread in zip(models, spreads, strict=True):
                 model['pictures'][str(image)] = float(spread.deviation.mean())
+                model['deviation'] = float(np.mean(list(model['pictures'].values())))
+            save_json(dict(seeds=list(range(args.seeds)), models=models), scores)
+            with atomic_write(path) as unfinished:  # does not write through a link
+                Image.fromarray(draw(spreads)).save(unfinished)
+    for line in skipped:
+        print(f'skipped {line}', file=sys.stderr)
     rows = []
     for number, model in enumerate(models, start=1):
-        deviation = model['deviation'] = float(np.mean(list(model['pictures'].values())))
         names = Path(model['config']).stem, Path(model['checkpoint']).name
-        rows.append([number, *names, len(images), f'{deviation:.5f}'])
-    save_json(dict(seeds=list(range(args.seeds)), models=models), args.out / 'noise_variance.json')
-    print(markdown(['model', 'config', 'checkpoint', 'images', 'mean deviation'], rows))
-    print(f'\nover seeds 0 to {args.seeds - 1}; images in {args.out}')
+        rows.append([number, *names, len(model['pictures']), f'{model["deviation"]:.5f}'])
+    if len(skipped) < len(images):
+        print(markdown(['model', 'config', 'checkpoint', 'images', 'mean deviation'], rows))
+        print(f'\nover seeds 0 to {args.seeds - 1}; images in {args.out}')
+    return 1 if skipped else 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TOOLS = Path(__file__).resolve().parents[1]
 _IMAGE_SIDE = 192
+_MOST_IMAGES = 300  # rows of up to 218 pixels in a JPEG of at most 65500
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,7 +58,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--pictures', type=int, default=0, metavar='N', help='number of images to show'
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not 0 <= args.pictures <= _MOST_IMAGES:
+        parser.error(
+            f'--pictures {args.pictures}: expected 0 to {_MOST_IMAGES}, which fit into a JPEG'
+        )
+    return args
 
 
 def run(config: str, seed: int, options: list[str], tta: bool, folder: Path) -> dict:
@@ -79,16 +85,16 @@ def run(config: str, seed: int, options: list[str], tta: bool, folder: Path) -> 
             raise RuntimeError(f'no checkpoint in {folder}')
         test = ['test.py', config, checkpoint, '--work-dir', str(folder / 'test')]
         _run_tool([*test, '--out', str(scores), *(['--tta'] if tta else []), *common], folder)
-    return json.loads(scores.read_text())
+    return json.loads(scores.read_text(encoding='utf-8'))
 
 
 def _run_tool(command: list[str], folder: Path) -> None:
     path = folder / 'log.txt'
-    with path.open('a') as log:
+    with path.open('a', encoding='utf-8') as log:
         command = [sys.executable, str(TOOLS / command[0]), *command[1:]]
         result = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT)
     if result.returncode:
-        last = path.read_text(errors='replace').strip().splitlines()[-1:]
+        last = path.read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:]
         raise RuntimeError(f'{" ".join(last)} (more in {path})')
 
 
@@ -244,10 +250,12 @@ def main(argv: list[str] | None = None) -> int:
 
     import mmdiffdis  # noqa: F401, isort: skip - first, it reports a missing or unsuitable MMEngine
 
-    from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
+    from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
+    from mmdiffdis.utils.files import check_writable
 
     out = args.out or args.work_dir / 'table.md'
     with one_line_errors(BUILD_ERRORS):
+        check_writable(out, out.with_suffix('.csv'))
         configs = check_configs(args)
     failed = []
     folders: dict[str, Path] = {}
@@ -279,7 +287,8 @@ def main(argv: list[str] | None = None) -> int:
         from PIL import Image
 
         path = args.work_dir / 'pictures.jpg'
-        Image.fromarray(draw_masks(folders, args.pictures)).save(path, quality=90)
+        with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
+            Image.fromarray(draw_masks(folders, args.pictures)).save(path, quality=90)
         print(f'images in {path}')
     return 1 if failed else 0
 

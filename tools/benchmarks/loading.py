@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -247,6 +246,12 @@ def main(argv: list[str] | None = None) -> None:
     from mmengine.dataset import Compose
     from mmengine.registry import init_default_scope
 
+    from mmdiffdis.cli import one_line_errors
+    from mmdiffdis.utils.files import check_writable, save_json
+
+    with one_line_errors():
+        if args.out:
+            check_writable(args.out)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     init_default_scope('mmseg')
@@ -262,10 +267,9 @@ def main(argv: list[str] | None = None) -> None:
             for kind in FORMATS:
                 name = f'{width}x{width * 2 // 3} {kind}'
                 results[name] = compare(root / kind, pipeline, args.draws, args.repeats)
-    print(to_tables(results))
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=2) + '\n')
+        save_json(results, args.out)
+    print(to_tables(results))
 
 
 if __name__ == '__main__':

@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
     from tqdm import tqdm
 
     from mmdiffdis.cli import BUILD_ERRORS, one_line_errors
-    from mmdiffdis.utils.files import save_json
+    from mmdiffdis.utils.files import check_writable, save_json
 
     cv2.setNumThreads(0)
     if torch.device(args.device).type == 'cpu':
@@ -176,6 +176,8 @@ def main(argv: list[str] | None = None) -> None:
     MMLogger.get_current_instance().setLevel('ERROR')  # otherwise it prints a line per weight
     rounds: dict[str, list] = {variant: [] for variant in args.variants}
     with one_line_errors(BUILD_ERRORS), tempfile.TemporaryDirectory() as folder:
+        if args.out:
+            check_writable(args.out)
         configs = {name: load_variant(args.config, name, args.side) for name in args.variants}
         pipeline = configs[args.variants[0]].train_dataloader.dataset.pipeline
         side = next(step['scale'][0] for step in pipeline if step['type'] == 'DISResize')
@@ -186,9 +188,9 @@ def main(argv: list[str] | None = None) -> None:
                 gc.collect()
     results = summarise(rounds)
     step = results[args.variants[0]]['step']
-    print(f"seconds of the first variant's step: {step:.3f}\n\n{to_table(results)}")
     if args.out:
         save_json(results, args.out)
+    print(f"seconds of the first variant's step: {step:.3f}\n\n{to_table(results)}")
 
 
 if __name__ == '__main__':

@@ -66,8 +66,10 @@ def main(argv: list[str] | None = None) -> None:
     from mmdiffdis.checkpoints import explain_misfits, save_weights
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.datasets.latents import VAE_KEY, encode_latents, encoder_hash
+    from mmdiffdis.utils.files import check_writable
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
+        check_writable(args.out)
         config = load_config(
             args.config, options=args.cfg_options, needs=['model', 'train_dataloader']
         )

@@ -13,7 +13,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=int, nargs='+', default=[256], metavar='PIXELS', help='side, or height width'
     )
-    parser.add_argument('--workers', type=int, help='processes (default: one per core, at most 8)')
+    parser.add_argument(
+        '--workers', type=int, help='processes (default: one per available CPU, at most 8)'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace the set in --out')
     args = parser.parse_args()
     if len(args.size) > 2:
