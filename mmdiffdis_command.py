@@ -6,7 +6,7 @@ It is a module beside the package, whose import takes seconds, and uses the stan
 import argparse
 import runpy
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 # Command -> file in tools/, and what it does.
@@ -51,8 +51,13 @@ def main() -> None:
     # Read without importing the package.
     root = runpy.run_path(str(Path(package, 'utils', 'shipped.py')))['ROOT']
     sys.argv[:2] = [f'mmdiffdis {command}']
-    # As the main program, so that processes that a tool starts find its functions.
-    runpy.run_path(str(root / 'tools' / COMMANDS[command][0]), run_name='__main__')
+    spec = spec_from_file_location('__main__', root / 'tools' / COMMANDS[command][0])
+    tool = module_from_spec(spec)
+    # As if Python had been started with the tool's file: processes that the tool starts, e.g. by
+    # the method 'spawn', read its functions from there.
+    tool.__spec__ = None
+    sys.modules['__main__'] = tool
+    spec.loader.exec_module(tool)
 
 
 if __name__ == '__main__':

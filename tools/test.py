@@ -58,8 +58,10 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
             decides what an option sets.
     """
     from mmdiffdis.apis.configs import load_config, refuse_decided
+    from mmdiffdis.utils.shipped import shipped_models
 
-    if '://' not in args.checkpoint and not Path(args.checkpoint).expanduser().is_file():
+    known = '://' in args.checkpoint or args.checkpoint in shipped_models()
+    if not known and not Path(args.checkpoint).expanduser().is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
     if args.out is not None and args.out.is_dir():
         raise ValueError(f'--out {args.out} is a folder: expected the name of a JSON file')
