@@ -80,6 +80,7 @@ setup(
         'tests': [
             'pytest>=8',
             'pytest-xdist',
+            'setuptools>=70.1',  # to build a wheel without the package wheel
             'scipy',
             'ruff',
             'transformers',
