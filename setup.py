@@ -1,15 +1,39 @@
 """Installs mmdiffdis: `pip install -c constraints.txt -e '.[lite]'`, or `.[full]` for full mmcv."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 README = ROOT / 'README.md'
 VERSION = re.search(
     r"^__version__ = '(.+)'$", (ROOT / 'mmdiffdis' / 'version.py').read_text(), re.MULTILINE
 ).group(1)
+# In an installed package they are in `mmdiffdis/.mim`, where OpenMMLab's `mim` looks for them.
+BESIDE_THE_PACKAGE = ('configs', 'tools', 'model-index.yml')
+
+
+class BuildWithConfigsAndTools(build_py):
+    """Adds what is beside the package in the repository, except to an editable install."""
+
+    def run(self) -> None:
+        """Copies the package, and configs and tools into it."""
+        super().run()
+        if self.editable_mode:  # which uses those of the repository
+            return
+        folder = Path(self.build_lib, 'mmdiffdis', '.mim')
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier build
+        folder.mkdir(parents=True)
+        for name in BESIDE_THE_PACKAGE:
+            if (ROOT / name).is_dir():
+                no_bytecode = shutil.ignore_patterns('__pycache__')
+                shutil.copytree(ROOT / name, folder / name, ignore=no_bytecode)
+            else:
+                shutil.copy2(ROOT / name, folder / name)
+
 
 setup(
     name='mmdiffdis',
@@ -21,7 +45,12 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10',
     packages=find_packages(include=['mmdiffdis', 'mmdiffdis.*']),
-    package_data={'mmdiffdis': ['weights/*.safetensors', 'weights/NOTICE.md']},
+    py_modules=['mmdiffdis_command'],
+    package_data={
+        'mmdiffdis': ['weights/*.safetensors', 'weights/models.json', 'weights/NOTICE.md']
+    },
+    cmdclass={'build_py': BuildWithConfigsAndTools},
+    entry_points={'console_scripts': ['mmdiffdis = mmdiffdis_command:main']},
     install_requires=[
         # Before 2.6, torch.load(weights_only=True) could be made to run code (CVE-2025-32434).
         'torch>=2.6',
@@ -51,6 +80,7 @@ setup(
         'tests': [
             'pytest>=8',
             'pytest-xdist',
+            'setuptools>=70.1',  # to build a wheel without the package wheel
             'scipy',
             'ruff',
             'transformers',

@@ -16,11 +16,11 @@ from functools import partial
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import NoReturn
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+from .utils.shipped import CONFIGS
+
 NO_COMPAT_VARIABLE = 'MMDIFFDIS_NO_COMPAT'
 
 STUB_DOC = 'Stub of the compiled operators of mmcv.'

@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 import mmdiffdis
 
@@ -96,11 +97,103 @@ def test_neither_mmcv_nor_what_has_no_cpu_build_is_required(arguments):
 
 def test_weights_are_part_of_the_package(arguments):
     assert arguments['package_data'] == {
-        'mmdiffdis': ['weights/*.safetensors', 'weights/NOTICE.md']
+        'mmdiffdis': ['weights/*.safetensors', 'weights/models.json', 'weights/NOTICE.md']
     }
     assert arguments['packages'] == {'include': ['mmdiffdis', 'mmdiffdis.*']}
     for folder in {path.parent for path in (ROOT / 'mmdiffdis').rglob('*.py')}:
         assert (folder / '__init__.py').is_file(), f'{folder} would not be installed'
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    """The folder that an sdist of a copy of the repository was unpacked to, and its wheel's."""
+    folder = tmp_path_factory.mktemp('built')
+    clone = folder / 'clone'
+    clone.mkdir()
+    for path in ROOT.iterdir():
+        if path.name in ('configs', 'mmdiffdis', 'tools'):
+            ignored = shutil.ignore_patterns('__pycache__')
+            shutil.copytree(path, clone / path.name, ignore=ignored)
+        elif path.is_file():
+            shutil.copy2(path, clone)
+    (clone / 'configs' / '__pycache__').mkdir()
+    (clone / 'configs' / '__pycache__' / 'a.pyc').touch()
+    build = 'import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])'
+    subprocess.run([sys.executable, '-c', build, folder], cwd=clone, check=True)
+    (sdist,) = folder.glob('*.tar.gz')
+    shutil.unpack_archive(sdist, folder / 'sdist', filter='data')
+    (source,) = (folder / 'sdist').iterdir()
+    pip = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--no-index']
+    subprocess.run([*pip, source, '-w', folder], cwd=folder, check=True)
+    (wheel,) = folder.glob('*.whl')
+    shutil.unpack_archive(wheel, folder / 'wheel', 'zip')
+    return source, folder / 'wheel'
+
+
+def files_below(folder: Path) -> set[str]:
+    """Names of the files in a folder and its sub-folders, except bytecode."""
+    found = (path.relative_to(folder) for path in folder.rglob('*') if path.is_file())
+    return {str(path) for path in found if '__pycache__' not in path.parts}
+
+
+@pytest.mark.slow
+def test_sdist_and_wheel_carry_configs_tools_and_weights(built):
+    source, wheel = built
+    for name in ('configs', 'tools'):
+        expected = files_below(ROOT / name)
+        assert files_below(source / name) == expected
+        assert files_below(wheel / 'mmdiffdis' / '.mim' / name) == expected
+    assert (wheel / 'mmdiffdis/.mim/model-index.yml').is_file()
+    package = {name for name in files_below(wheel / 'mmdiffdis') if not name.startswith('.mim')}
+    assert package == files_below(ROOT / 'mmdiffdis')
+
+    assert not [path for folder in built for path in folder.rglob('*.pyc')]
+
+
+class TestWheel:
+    """The files of the wheel, used without the repository."""
+
+    pytestmark = pytest.mark.slow
+
+    @staticmethod
+    def run(built, folder, *arguments) -> str:
+        environment = {**os.environ, 'PYTHONPATH': str(built[1]), 'PYTHONDONTWRITEBYTECODE': '1'}
+        command = [sys.executable, *map(str, arguments)]
+        result = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def test_predicts_with_names_of_config_and_weights(self, built, tmp_path):
+        program = (
+            'import numpy as np, mmdiffdis\n'
+            'from mmdiffdis.apis import DISInferencer\n'
+            'from mmdiffdis.apis.configs import load_config\n'
+            'from mmdiffdis.engine.options import OPTIONS\n'
+            "config = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'\n"
+            "inferencer = DISInferencer(config, 'mmdiffdis://diffdis_tiny', 'cpu')\n"
+            'mask = inferencer(np.full((40, 60, 3), 99, np.uint8)).mask\n'
+            "print(mask.shape, mmdiffdis.__file__, (OPTIONS / 'lora.py').is_file())\n"
+        )
+        printed = self.run(built, tmp_path, '-c', program)
+        assert printed.split('\n')[-2] == f'(40, 60) {built[1]}/mmdiffdis/__init__.py True'
+
+    def test_command_predicts_a_photograph_beside_it(self, built, tmp_path):
+        Image.new('RGB', (60, 40), 'red').save(tmp_path / 'photo.jpg')
+        printed = self.run(built, tmp_path, '-m', 'mmdiffdis_command', 'predict', 'photo.jpg')
+        assert '1 of 1 written to masks by u2netp' in printed
+        assert Image.open(tmp_path / 'masks' / 'photo.png').size == (60, 40)
+
+    def test_command_trains_with_an_option(self, built, tmp_path):
+        train = ['-m', 'mmdiffdis_command', 'train']
+        printed = self.run(built, tmp_path, *train, '--help')
+        assert printed.startswith('usage: mmdiffdis train ') and 'lora' in printed
+
+    def test_tools_run_where_mim_looks_for_them(self, built, tmp_path):
+        tool = built[1] / 'mmdiffdis/.mim/tools/analysis_tools/get_flops.py'
+        printed = self.run(built, tmp_path, tool, 'u2netp', '--shape', '64', '64')
+        assert '1.13' in printed
 
 
 @pytest.mark.skipif(shutil.which('make') is None, reason='there is no make')

@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Predicts masks of images: python tools/predict.py CONFIG CKPT INPUT... --out DIR [--type ...]
+"""Predicts masks of images: python tools/predict.py [MODEL | CONFIG CKPT] INPUT... [--out DIR] ...
+
+MODEL is the name of a model that comes with the package: u2netp (for photographs), which is taken
+if none is given, or diffdis_tiny (for synthetic images). A CONFIG is given by its file, its name in
+configs/ or a MODEL; CKPT is a .pth or .safetensors file, a URL or a MODEL.
 
 Inputs are files, folders (every file directly inside, except hidden ones) and glob patterns (`**`
 searches sub-folders). Each result is written to `DIR/<stem>.png`, at the size of its image as a
@@ -22,6 +26,7 @@ it was interrupted (Ctrl-C).
 """
 
 import argparse
+import itertools
 import signal
 import sys
 import time
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 # The package's own constants, repeated because importing it takes seconds.
 TYPES = ('mask', 'cutout', 'overlay', 'edge', 'panel')
 PRECISIONS = ('float32', 'bfloat16', 'float16')
+MODELS = ('u2netp', 'diffdis_tiny')  # the first is the default
+WEIGHTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # suffixes of checkpoints
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 # Options that decide the results, except for rounding, and those that do not.
 DECISIVE = ('type', 'seed', 'precision', 'encoder_precision', 'tf32')
@@ -59,13 +66,15 @@ def _folder(name: str) -> Path:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Returns the arguments of the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='%(prog)s [MODEL | CONFIG CKPT] INPUT [INPUT ...] [OPTION ...]',
     )
     add = parser.add_argument
-    add('config', help='config file of the model, or its name in configs/')
-    add('checkpoint', help='its weights')
-    add('input', nargs='+', help='files, folders or glob patterns')
-    add('--out', required=True, type=_folder, help='folder for the results')
+    add('input', nargs='+', metavar='INPUT', help='files, folders or glob patterns')
+    add(
+        '--out', type=_folder, help='folder for the results (default: masks/, ... beside the input)'
+    )
     add('--type', choices=TYPES, default='mask', help='what to write (default: %(default)s)')
     add('--overwrite', action='store_true', help='replace results that are there')
     add('--frames', action='store_true', help='write the frames of a video as images')
@@ -78,7 +87,51 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--compile', choices=COMPILE_MODES, help='mode of torch.compile')
     add('--channels-last', action='store_true', help='memory format of the network')
     add('--vae-slicing', action='store_true', help='less memory in large batches')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    try:
+        args.config, args.checkpoint, args.input = _split(args.input)
+    except ValueError as error:
+        parser.error(str(error))
+    if args.out is None:
+        args.out = _beside(args.input[0]) / f'{args.type}s'
+    return args
+
+
+def _split(names: list[str]) -> tuple[str, str, list[str]]:
+    """Returns config, checkpoint and inputs; those that are not there are a model's of the package.
+
+    A first name is that of a config if it ends in '.py', if a checkpoint follows, or if it is
+    neither there nor looks like a file or a pattern.
+
+    Raises:
+        ValueError: If there is a model, and no input.
+    """
+    first, second = names[0], ''.join(names[1:2])
+    is_checkpoint = '://' in second or Path(second).suffix in WEIGHTS or second in MODELS
+    is_input = os.path.lexists(first) or Path(first).suffix or _is_pattern(first)
+    if is_checkpoint or first.endswith('.py') or not (is_input or first in MODELS):
+        if len(names) < 3:
+            raise ValueError(
+                f'{" ".join(names)}: expected CONFIG CKPT INPUT..., or one of '
+                f'{", ".join(MODELS)} before INPUT..., or files, folders and patterns alone'
+            )
+        return first, second, names[2:]
+    if is_input:
+        return MODELS[0], MODELS[0], names
+    if not second:
+        raise ValueError(f'{first}: expected files, folders or patterns after the name of a model')
+    return first, first, names[1:]
+
+
+def _beside(name: str) -> Path:
+    """Returns the folder that holds an input; of a pattern, that of its part without wildcards."""
+    if os.path.lexists(name):
+        return Path(name).parent
+    return Path(*itertools.takewhile(lambda part: not _is_pattern(part), Path(name).parts[:-1]))
+
+
+def _is_pattern(name: str) -> bool:
+    return not set(name).isdisjoint('*?[')
 
 
 def unused_options(
@@ -167,7 +220,8 @@ def main(argv: list[str] | None = None) -> int:
             stopped = error
 
     seconds = time.perf_counter() - start
-    print(f'{len(prediction.written)} of {len(jobs)} written to {args.out}, in {seconds:.1f} s')
+    written, model = len(prediction.written), Path(args.config).stem
+    print(f'{written} of {len(jobs)} written to {args.out} by {model}, in {seconds:.1f} s')
     if len(remaining) < len(jobs):
         print(f'{len(jobs) - len(remaining)} were there already (--overwrite replaces them)')
     if prediction.empty:

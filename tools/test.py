@@ -60,8 +60,10 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
     """
     from mmdiffdis.apis.configs import load_config, refuse_decided
     from mmdiffdis.utils.files import check_writable
+    from mmdiffdis.utils.shipped import shipped_models
 
-    if '://' not in args.checkpoint and not Path(args.checkpoint).expanduser().is_file():
+    known = '://' in args.checkpoint or args.checkpoint in shipped_models()
+    if not known and not Path(args.checkpoint).expanduser().is_file():
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
     if args.out is not None:
         check_writable(args.out)

@@ -14,8 +14,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
 
-from .._compat import CONFIGS
 from ..engine.options import merge_option
+from ..utils.shipped import CONFIGS, shipped_models
 
 # Keys that a config may have beside the arguments of `Runner`, read from `Runner.cfg`.
 _OTHER_CONFIG_KEYS = {
@@ -61,8 +61,8 @@ def load_config(
     workers keep none.
 
     Args:
-        config: Path of a config file, the name (stem) of one in `configs/`, or a `Config` or dict,
-            which is copied.
+        config: Path of a config file, the name (stem) of one in `configs/`, the name of a model
+            whose weights come with the package, or a `Config` or dict, which is copied.
         work_dir: `None` keeps the config's, or else takes `work_dirs/` and the config's name.
         options: 'KEY=VALUE' strings as `--cfg-options` takes them (see `parse_options`), or dotted
             keys and their values.
@@ -111,14 +111,15 @@ def load_config(
 
 
 def _find(config: str | Path) -> Path:
-    """Returns the file of a path, or of the stem of a config in `configs/`."""
+    """Returns the file of a path, of the stem of a config in `configs/` or of a model's name."""
     if Path(config).is_file():
         return Path(config)
     shipped = {path.stem: path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts}
-    if str(config) in shipped:
-        return shipped[str(config)]
+    name = shipped_models().get(str(config), str(config))
+    if name in shipped:
+        return shipped[name]
     problem = 'is a folder' if Path(config).is_dir() else 'does not exist'
-    near = get_close_matches(str(config), shipped, n=3, cutoff=0.4)
+    near = get_close_matches(name, [*shipped, *shipped_models()], n=3, cutoff=0.4)
     hint = f'; did you mean {" or ".join(near)}?' if near else ''
     raise FileNotFoundError(
         f'config {config} {problem}: expected a .py file or the name of one in configs/{hint}'

@@ -43,9 +43,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..utils.files import atomic_write, save_json
+from ..utils.shipped import SHIPPED_WEIGHTS, shipped_models
 
 TRUST_VARIABLE = 'MMDIFFDIS_TRUST_CHECKPOINT'
-SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 SCHEME = 'mmdiffdis://'
 
 _HASHED_NAME = re.compile(r'.+-([a-f0-9]{8,})\.\w+')
@@ -61,7 +61,8 @@ def load_from_local(filename: str, map_location=None) -> dict[str, Any]:
     """Returns the contents of a local checkpoint.
 
     Args:
-        filename: Path of a `.safetensors` file, or of one written by `torch.save`.
+        filename: Path of a `.safetensors` file, or of one written by `torch.save`; or the name of
+            a model whose weights come with the package.
         map_location: As in `torch.load`; a function or dict leaves safetensors on the CPU.
 
     Returns:
@@ -76,8 +77,11 @@ def load_from_local(filename: str, map_location=None) -> dict[str, Any]:
     """
     path = Path(filename).expanduser()
     if not path.is_file():
+        if str(filename) in shipped_models():
+            return load_from_mmdiffdis(str(filename), map_location)
         raise FileNotFoundError(
-            f'checkpoint {path} does not exist; expected a .safetensors or .pth file'
+            f'checkpoint {path} does not exist; expected a .safetensors or .pth file, or one of '
+            f'{", ".join(shipped_models())}'
         )
     read = _read_safetensors if path.suffix == '.safetensors' else _read_pickle
     try:

@@ -9,9 +9,10 @@ from mmengine.device import get_device
 from mmengine.registry import Registry
 from mmseg.registry import MODELS, OPTIM_WRAPPERS, OPTIMIZERS
 
+from ..utils.shipped import CONFIGS
 from .mixed_precision import set_mixed_precision
 
-OPTIONS = Path(__file__).resolve().parents[2] / 'configs/_base_/options'
+OPTIONS = CONFIGS / '_base_/options'
 EIGHT_BIT = {'Adam': 'Adam8bit', 'AdamW': 'AdamW8bit'}  # of bitsandbytes
 
 # Keys of a part of a config that are no arguments of its class: MMEngine takes them.

@@ -185,7 +185,13 @@ def test_option_with_an_unknown_key(small, option, hint):
 
 
 def test_config_that_does_not_exist(tmp_path):
-    with pytest.raises(FileNotFoundError, match=f'diffdis_tiny does not exist: .*mean.*{NAME}'):
-        load_config('diffdis_tiny')
+    with pytest.raises(
+        FileNotFoundError, match='diffdis_tin does not exist: .*mean diffdis_tiny or '
+    ):
+        load_config('diffdis_tin')
     with pytest.raises(FileNotFoundError, match=f'config {tmp_path} is a folder: expected a .py'):
         load_config(tmp_path)
+
+
+def test_config_by_the_name_of_a_shipped_model():
+    assert Path(load_config('diffdis_tiny').filename).stem == NAME

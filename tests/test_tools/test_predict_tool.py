@@ -24,6 +24,7 @@ from mmdiffdis.apis.precision import PRECISIONS
 from mmdiffdis.apis.predicting import RESULT_TYPES, Prediction
 from mmdiffdis.apis.video import VideoReader, VideoWriter
 from mmdiffdis.images.foreground import foreground_colour
+from mmdiffdis.utils.shipped import shipped_models
 
 predict = load_tool('predict.py')
 
@@ -641,3 +642,58 @@ def test_names_that_are_not_utf_8(model, photos, clip, tmp_path, capsys, options
         assert f'{written} of 3 written' in capsys.readouterr().out
     suffix = '' if options else '.mp4'
     assert {f'{name}.png', f'{name} 2{suffix}'} < set(names(tmp_path / 'out'))
+
+
+class TestModels:
+    """Which of the first names are a model."""
+
+    @pytest.mark.parametrize(
+        ('names', 'expected'),
+        [
+            ('a.jpg b.jpg', ('u2netp', 'u2netp', ['a.jpg', 'b.jpg'])),
+            ('*/a[1]', ('u2netp', 'u2netp', ['*/a[1]'])),
+            ('there diffdis', ('u2netp', 'u2netp', ['there', 'diffdis'])),
+            ('diffdis_tiny a b', ('diffdis_tiny', 'diffdis_tiny', ['a', 'b'])),
+            ('diffdis_tiny diffdis_tiny a', ('diffdis_tiny', 'diffdis_tiny', ['a'])),
+            ('u2netp mine.pth a', ('u2netp', 'mine.pth', ['a'])),
+            ('a.py weights a', ('a.py', 'weights', ['a'])),
+            ('there mmdiffdis://u2netp a', ('there', 'mmdiffdis://u2netp', ['a'])),
+            ('a_config weights a b', ('a_config', 'weights', ['a', 'b'])),
+        ],
+    )
+    def test_are_told_from_inputs(self, tmp_path, monkeypatch, names, expected):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / 'there').mkdir()
+        args = predict.parse_args(names.split())
+        assert (args.config, args.checkpoint, args.input) == expected
+
+    @pytest.mark.parametrize('names', ['u2netp', 'a.py b.pth', 'photos', 'u2netp b.pth'])
+    def test_need_inputs(self, tmp_path, monkeypatch, capsys, names):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit):
+            predict.parse_args(names.split())
+        assert f'error: {names}: expected ' in capsys.readouterr().err
+
+    def test_names_are_those_of_the_package(self):
+        assert set(predict.MODELS) == set(shipped_models())
+        for name in predict.MODELS:
+            assert DISInferencer(name, name, 'cpu').model is not None
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('photo.jpg', 'cutouts'),
+        ('a/photo.jpg', 'a/cutouts'),
+        ('a/b', 'a/cutouts'),
+        ('a/*.jpg', 'a/cutouts'),
+        ('a/**/b/c*', 'a/cutouts'),
+        ('*.jpg', 'cutouts'),
+        ('a/x[1].jpg', 'a/cutouts'),
+    ],
+)
+def test_results_are_beside_the_input_without_out(tmp_path, monkeypatch, name, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a' / 'b').mkdir(parents=True)
+    (tmp_path / 'a' / 'x[1].jpg').touch()
+    assert predict.parse_args([name, '--type', 'cutout']).out == Path(expected)
