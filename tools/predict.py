@@ -27,6 +27,7 @@ it was interrupted (Ctrl-C).
 
 import argparse
 import itertools
+import os
 import signal
 import sys
 import time
