@@ -82,11 +82,11 @@ def read_images(images: list[Path], gt: Path | None) -> tuple[Path, dict[Path, '
         ValueError: If a file cannot be decoded, or a ground truth has another size than its image.
     """
     from mmdiffdis.apis.benchmarking import read_gt
-    from mmdiffdis.apis.decoding import decode
+    from mmdiffdis.images.reading import read_rgb
 
     pixels, ground_truth = {}, {}
     for image in images:
-        shape = decode(image)[0].shape[:2]
+        shape = read_rgb(str(image)).shape[:2]
         pixels[image] = shape[0] * shape[1]
         if gt:
             ground_truth[image] = mask = read_gt(image, gt)
