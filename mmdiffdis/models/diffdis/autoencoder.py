@@ -91,7 +91,7 @@ class Autoencoder(BaseModule):
         """Returns the unscaled latents of images."""
 
     def _autocast(self, device: str) -> AbstractContextManager:
-        if self.precision is None:
+        if self.precision is None or not torch.amp.is_autocast_available(device):
             return _without_float16(device)
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bfloat16')
 
@@ -104,6 +104,8 @@ class Autoencoder(BaseModule):
 
 def _without_float16(device: str) -> AbstractContextManager:
     """Returns a context without autocast to float16; other autocast goes on."""
+    if not torch.amp.is_autocast_available(device):  # e.g. the meta device, to count operations
+        return nullcontext()
     if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
         return torch.autocast(device, enabled=False)
     return nullcontext()
