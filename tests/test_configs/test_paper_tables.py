@@ -214,14 +214,14 @@ def test_test_tool_records_the_six_passes_and_the_seeds(write_set, tmp_path, mon
     cfg.dump(tmp_path / 'tiny.py')
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'tiny.pth')
     passes = []
-    predict = DiffusionSegmentor.predict
+    predict = DiffusionSegmentor.predict_maps
 
-    def count(model, inputs, samples):
-        flips = [bool(sample.metainfo.get('flip')) for sample in samples]
+    def count(model, inputs, data_samples):
+        flips = [bool(sample.metainfo.get('flip')) for sample in data_samples]
         passes.extend((tuple(inputs.shape[2:]), flip) for flip in flips)
-        return predict(model, inputs, samples)
+        return predict(model, inputs, data_samples)
 
-    monkeypatch.setattr(DiffusionSegmentor, 'predict', count)
+    monkeypatch.setattr(DiffusionSegmentor, 'predict_maps', count)
     written = {}
     for name, arguments in (('plain', []), ('tta', ['--tta'])):
         out = tmp_path / f'{name}.json'
