@@ -1,4 +1,4 @@
-"""What all command lines share: errors in one line, and output on any console."""
+"""Command lines: errors in one line, and output on any console."""
 
 import io
 import sys

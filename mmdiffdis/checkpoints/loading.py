@@ -49,6 +49,7 @@ TRUST_VARIABLE = 'MMDIFFDIS_TRUST_CHECKPOINT'
 SCHEME = 'mmdiffdis://'
 
 _HASHED_NAME = re.compile(r'.+-([a-f0-9]{8,})\.\w+')
+_PARTIALLY = '; to start from the part that fits: --cfg-options load_partially=True'
 _VERSION_HEADERS = ('ETag', 'Last-Modified', 'Content-Length')
 
 
@@ -323,13 +324,14 @@ def explain_misfits(
         ) from error
 
 
-def load_strictly(runner, partially: bool = False) -> None:
+def load_strictly(runner, partially: bool = False, way_out: str = _PARTIALLY) -> None:
     """Makes a runner of MMEngine stop at a checkpoint that does not fit its model.
 
     Args:
         runner: Runner, changed in place.
         partially: Go on with a warning, as MMEngine does: what the checkpoint lacks keeps its
             initial values, and what has no place in the model is left out.
+        way_out: End of the message; by default that of a training.
 
     Raises:
         CheckpointError: When it loads or resumes, if names are missing or unexpected, or shapes
@@ -338,7 +340,6 @@ def load_strictly(runner, partially: bool = False) -> None:
     load = runner.load_checkpoint
 
     def load_checkpoint(filename: str, *args, **kwargs):
-        way_out = '; to start from the part that fits: --cfg-options load_partially=True'
         with explain_misfits(filename, way_out=way_out):
             return load(filename, *args, **{**kwargs, 'strict': True})
 

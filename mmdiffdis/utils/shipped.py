@@ -1,4 +1,4 @@
-"""Where configs, tools and models are that come with the package; the standard library alone."""
+"""Folders of the configs, tools and models that come with the package (standard library only)."""
 
 import json
 from pathlib import Path

@@ -314,7 +314,7 @@ def test_empty_list_of_subsets(tmp_path):
 
 @pytest.fixture
 def warnings(monkeypatch) -> list[str]:
-    """What the data set warns of."""
+    """Returns the warnings of the data set."""
     texts = []
     monkeypatch.setattr(dis5k, 'print_log', lambda text, **_: texts.append(text))
     return texts

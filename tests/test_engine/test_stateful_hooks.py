@@ -120,7 +120,7 @@ def test_early_stopping_waits_while_there_is_any_improvement():
 
 @pytest.mark.parametrize('iterations', [20, 400, 1200, 10_000])
 def test_moving_average_forgets_the_first_weights(iterations):
-    """Of a training of this length, under `--with ema`."""
+    """The length of a training with `--with ema` does not matter."""
     ema = Config.fromfile(ROOT / 'configs/_base_/options/ema.py').default_hooks.ema
     settings = {key: value for key, value in ema.items() if key not in ('type', 'ema_type')}
     model = nn.Linear(1, 1, bias=False)

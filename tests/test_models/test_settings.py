@@ -1,4 +1,4 @@
-"""What weights mean travels with them, and a config that disagrees is refused."""
+"""Settings stored with weights: a config that disagrees is refused."""
 
 import pytest
 import torch

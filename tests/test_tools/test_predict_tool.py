@@ -645,7 +645,7 @@ def test_names_that_are_not_utf_8(model, photos, clip, tmp_path, capsys, options
 
 
 class TestModels:
-    """Which of the first names are a model."""
+    """Positional arguments that name a model, and those that are inputs."""
 
     @pytest.mark.parametrize(
         ('names', 'expected'),
