@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..images.panels import overlay, panel, to_grey
 from ..images.reading import is_out_of_memory
 from ..utils.files import (
+    add_to_hash,
     atomic_write,
     is_disk_full,
     printable,
@@ -199,11 +200,7 @@ class Record:
 
 def _hash_contents(path: Path, size: int, time: int) -> str:
     """Returns a hash of a file's contents; size and time are keys of a cache."""
-    total = hashlib.blake2b(digest_size=16)
-    with path.open('rb') as file:
-        while chunk := file.read(2**20):
-            total.update(chunk)
-    return total.hexdigest()
+    return add_to_hash(hashlib.blake2b(digest_size=16), path)
 
 
 def hash_weights(model: nn.Module) -> str:

@@ -42,7 +42,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..utils.files import atomic_write, save_json
+from ..utils.files import add_to_hash, atomic_write, save_json
 from ..utils.shipped import SHIPPED_WEIGHTS, shipped_models
 
 TRUST_VARIABLE = 'MMDIFFDIS_TRUST_CHECKPOINT'
@@ -120,11 +120,8 @@ def load_from_url(
     name = Path(urlparse(url).path).name
     hashed = _HASHED_NAME.fullmatch(name)
     if hashed and (folder / name).is_file():
-        digest = hashlib.sha256()
-        with (folder / name).open('rb') as file:
-            for part in iter(lambda: file.read(2**20), b''):
-                digest.update(part)
-        if digest.hexdigest().startswith(hashed[1]):
+        digest = add_to_hash(hashlib.sha256(), folder / name)
+        if digest.startswith(hashed[1]):
             return load_from_local(str(folder / name), map_location)
     folder /= hashlib.sha256(url.encode()).hexdigest()[:16]
     path, record = folder / name, folder / f'{name}.json'

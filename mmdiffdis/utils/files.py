@@ -1,6 +1,7 @@
 """Atomic writing, checks before it, locks, settings beside results, and stems of file names."""
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -117,6 +118,14 @@ def lock_folder(folder: Path) -> Iterator[None]:
     finally:
         if file:
             file.close()
+
+
+def add_to_hash(total: 'hashlib._Hash', path: Path) -> str:
+    """Adds a file's contents to a hash, in parts; returns its hexadecimal digest."""
+    with path.open('rb') as file:
+        while part := file.read(2**20):
+            total.update(part)
+    return total.hexdigest()
 
 
 def save_json(content: dict, path: Path) -> None:
