@@ -23,6 +23,14 @@ SOFT_FIELDS = tuple(field for field, _ in GT_FIELDS.values())
 _ROUNDING = 1e-2
 
 
+PIXELS = 'pixels'  # name of images beside latents
+
+
+def pixels_key(name: str) -> str:
+    """Returns the name of the ground truth 'mask' or 'edge' in pixels beside latents."""
+    return f'gt_{name}'
+
+
 def image_key(level: int) -> str:
     """Returns the name of the image latents at 1 / 2 ** level of the images' size."""
     return f'image_{level}'

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ..structures import image_key
+from ..structures import PIXELS, image_key, pixels_key
 
 VAE_KEY = 'vae'  # of the file's metadata: `encoder_hash`
 
@@ -23,6 +23,7 @@ class LatentDataset(Dataset):
 
     Each item is `dict(inputs=dict(image_0=[C, h, w], image_1=[C, h/2, w/2], ..., mask=[C, h, w],
     edge=[C, h, w]), data_samples)`. `DiffusionSegmentor` trains on them without its VAE's encoder.
+    For a head whose loss is one of pixels there are images and ground truth as well, uint8.
     Error messages name a sample by the file and its number, e.g. 'file[3]'.
 
     Args:
@@ -79,6 +80,14 @@ def encoder_hash(vae: nn.Module) -> str:
     return total.hexdigest()
 
 
+def to_uint8(images: Tensor, gt: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns images in [-1, 1] and ground truth in [0, 1] as uint8, by their names in a file."""
+    pixels = {PIXELS: (images + 1) * 127.5} | {
+        pixels_key(name): gt_map * 255 for name, gt_map in gt.items()
+    }
+    return {name: values.round().clamp(0, 255).byte() for name, values in pixels.items()}
+
+
 @torch.no_grad()
 def encode_latents(
     model: nn.Module,
@@ -99,7 +108,8 @@ def encode_latents(
         amp: Whether to encode in bfloat16.
 
     Returns:
-        Name -> latents [passes * images, C, h, w] float16.
+        Name -> latents [passes * images, C, h, w] float16 and, if the head's loss needs them,
+        images and ground truth, uint8.
     """
     model.data_preprocessor.cutmix = None  # mixes with the other samples of each training batch
     loader = DataLoader(
@@ -116,6 +126,13 @@ def encode_latents(
             data = model.data_preprocessor(batch, training=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 latents = model.encode_pairs(**data)
-            parts.append({name: z.half().cpu() for name, z in latents.items()})
+            if model.decode_head.needs_pixels:
+                latents |= to_uint8(*model.pixels(**data))
+            parts.append(
+                {
+                    name: (z.half() if z.is_floating_point() else z).cpu()
+                    for name, z in latents.items()
+                }
+            )
     # the file format does not know channels-last, the layout of some latents
     return {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}

@@ -67,6 +67,27 @@ def test_losses_of_latents_are_those_of_images(config, edge):
         torch.testing.assert_close(found[name], expected[name], rtol=0.02, atol=0)
 
 
+def test_losses_of_pixels_are_those_of_images(config):
+    """Images and ground truth travel with the latents for a head that needs them."""
+    head = dict(type='MaskDecoder', channels=8, num_blocks=(1, 1, 1, 0))
+    changes = dict(data_preprocessor=dict(cutmix=None), decode_head=head)
+    path = config(**changes, scheduler=dict(prediction_type='v_prediction'))
+    tool.main([str(path), '--out', 'latents.safetensors', '--workers', '0'])
+    settings = Config.fromfile(path)
+    model = MODELS.build(settings.model)
+    model.init_weights()
+    model.noise = torch.zeros_like
+    torch.nn.init.normal_(model.decode_head.skips.out_half.weight)  # so that images count
+    datasets = (
+        DATASETS.build(settings.train_dataloader.dataset),
+        LatentDataset('latents.safetensors'),
+    )
+    expected, found = (losses(model, pseudo_collate([data[0], data[2]])) for data in datasets)
+    assert set(found) == {'loss_mask', 'loss_edge', 'loss_mask_pixels', 'loss_edge_pixels'}
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=0.02, atol=0)
+
+
 def standard_deviation(path: str) -> float:
     return float(load_file(path)['mask'].float().std())
 

@@ -44,6 +44,8 @@ class VAEDecodeHead(BaseModule):
         self.threshold = threshold
         self.vae = MODELS.build(vae) if vae else None
 
+    needs_pixels = False  # whether the loss needs images and ground truth, not their latents alone
+
     def decoder_modules(self, vae: Autoencoder) -> list[nn.Module]:
         """Returns the modules that decode, in running order."""
         return (self.vae or vae).decoder_modules()

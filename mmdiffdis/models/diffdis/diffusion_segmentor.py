@@ -13,7 +13,15 @@ from torch.nn import functional as F
 from ...checkpoints import merge_lora
 from ...checkpoints.lora import SCALING
 from ...checkpoints.stable_diffusion import untrained_parts
-from ...structures import GT_FIELDS, image_key, image_stem, resize_gt, stack_gt
+from ...structures import (
+    GT_FIELDS,
+    PIXELS,
+    image_key,
+    image_stem,
+    pixels_key,
+    resize_gt,
+    stack_gt,
+)
 from ...utils.seeding import seed_words
 from ..data_preprocessor import stretch
 from ..segmentor import DISSegmentor, complete, unnamed_samples
@@ -204,6 +212,25 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
         gt_latents = self.vae.encode(gt.repeat(1, 3, 1, 1) * 2 - 1)  # as images in [-1, 1]
         return images | dict(zip(self.targets, gt_latents.chunk(len(self.targets)), strict=True))
 
+    def pixels(
+        self, inputs: Tensor | dict[str, Tensor], data_samples: list[SegDataSample]
+    ) -> tuple[Tensor | None, dict[str, Tensor] | None]:
+        """Returns images and ground truth for losses of pixels.
+
+        Args:
+            inputs, data_samples: As of `loss`.
+
+        Returns:
+            Images in [-1, 1], [B, 3, H, W], and 'mask' and, for a model with edges, 'edge' ->
+            [B, 1, H, W] in [0, 1]; None twice if there are latents without pixels.
+        """
+        if not isinstance(inputs, dict):
+            return inputs, {name: stack_gt(name, data_samples) for name in self.targets}
+        if PIXELS not in inputs:
+            return None, None
+        gt = {name: inputs[pixels_key(name)] / 255 for name in self.targets}
+        return inputs[PIXELS] / 127.5 - 1, gt
+
     def loss(
         self, inputs: Tensor | dict[str, Tensor], data_samples: list[SegDataSample]
     ) -> dict[str, Tensor]:
@@ -227,10 +254,7 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
         clean = self.denoise(noisy, latents, timesteps)
         # 4. compare
         clean = dict(zip(targets, clean, strict=True))
-        if isinstance(inputs, dict):
-            return self.decode_head.loss(clean, targets)
-        gt = {name: stack_gt(name, data_samples) for name in targets}
-        return self.decode_head.loss(clean, targets, inputs, gt)
+        return self.decode_head.loss(clean, targets, *self.pixels(inputs, data_samples))
 
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None

@@ -92,6 +92,8 @@ class MaskDecoder(VAEDecodeHead):
         self.conv_out = nn.Conv2d(channels, 1, 3, padding=1)
         self.skips = ImageSkips(channels, skip_width) if skip_width else None
 
+    needs_pixels = True
+
     def decoder_modules(self, vae: Autoencoder) -> list[nn.Module]:
         """Returns the modules that decode, in running order."""
         modules = [self.skips, self.conv_in, *self.levels, *self.upsamples, self.conv_out]
@@ -126,12 +128,12 @@ class MaskDecoder(VAEDecodeHead):
             gt: The same names -> ground truth, [B, 1, H, W] in [0, 1].
 
         Raises:
-            ValueError: If there are latents of a `LatentDataset` alone, without images.
+            ValueError: If there are latents of a `LatentDataset` without images.
         """
         if images is None or gt is None:
             raise ValueError(
-                'MaskDecoder got latents without images: expected a dataset of images, as its loss '
-                "is one of pixels; or decode_head=dict(type='VAEDecodeHead')"
+                'MaskDecoder got latents without images, but its loss is one of pixels: expected '
+                'latents that encode_latents.py wrote for a config with a MaskDecoder, or images'
             )
         losses = {}
         if self.latent_weight:
