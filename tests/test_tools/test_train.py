@@ -202,7 +202,7 @@ def test_mistakes_in_the_config(config, monkeypatch, capsys):
 
 
 def test_options_of_the_test_are_said_to_change_nothing(config, monkeypatch, capsys):
-    options = ('train_cfg.max_iters=1', 'tta_model.x=1', 'test_cfg.type=TestLoop')
+    options = ('train_cfg.max_iters=1', 'tta_model.x=1', 'tta_pipeline=[1]')
     train(monkeypatch, config, '--cfg-options', *options)
     expected = f'without effect on a training: --cfg-options {options[1]} {options[2]}\n'
     assert expected in capsys.readouterr().err

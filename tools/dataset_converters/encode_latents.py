@@ -19,6 +19,12 @@ import argparse
 import sys
 from pathlib import Path
 
+# Beginnings of the keys of a config that the latents depend on.
+READ_KEYS = (
+    *('model', 'train_dataloader.dataset', 'load_from', 'load_partially'),
+    *('default_scope', 'custom_imports'),
+)
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Returns the arguments of the command line."""
@@ -80,6 +86,9 @@ def main(argv: list[str] | None = None) -> int:
         config = load_config(
             args.config, options=args.cfg_options, needs=['model', 'train_dataloader']
         )
+        unused = [option for option in args.cfg_options if not option.startswith(READ_KEYS)]
+        if unused:
+            print(f'without effect on latents: --cfg-options {" ".join(unused)}', file=sys.stderr)
         init_default_scope(config.get('default_scope', 'mmseg'))
         # MMEngine would print the initialisation of every parameter
         MMLogger.get_instance('encode_latents', log_level='WARNING')
