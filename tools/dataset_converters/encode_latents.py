@@ -96,8 +96,9 @@ def main(argv: list[str] | None = None) -> int:
         model = MODELS.build(config.model)
         model.init_weights()
         if config.get('load_from'):
+            strict = not config.get('load_partially', False)
             with explain_misfits(config.load_from):
-                load_checkpoint(model, config.load_from, map_location='cpu', strict=True)
+                load_checkpoint(model, config.load_from, map_location='cpu', strict=strict)
         metadata = {
             'config': str(args.config),
             'seed': str(args.seed),
