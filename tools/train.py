@@ -92,7 +92,8 @@ def train(args: argparse.Namespace) -> None:
         )
         unused = [o for o in args.cfg_options if o.partition('=')[0].partition('.')[0] in TEST_KEYS]
         if unused:
-            print(f'without effect on a training: --cfg-options {" ".join(unused)}', file=sys.stderr)
+            text = f'without effect on a training: --cfg-options {" ".join(unused)}'
+            print(text, file=sys.stderr)
         set_launcher(config, args.launcher, args.local_rank)
         set_resume(config, args.resume)
         if args.seed is not None:

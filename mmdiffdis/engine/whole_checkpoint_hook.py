@@ -169,7 +169,8 @@ class WholeCheckpointHook(CheckpointHook):
         """
         step = dict(iter=runner.iter, epoch=runner.epoch)
         for metric, best in self._best_paths().items() if is_main_process() else ():
-            name = re.compile(rf'best_{re.escape(metric.replace("/", "_"))}_(iter|epoch)_(\d+)\.pth')
+            metric = re.escape(metric.replace('/', '_'))
+            name = re.compile(rf'best_{metric}_(iter|epoch)_(\d+)\.pth')
             for path in Path(self.out_dir).glob('best_*.pth') if best else ():
                 match = name.fullmatch(path.name)
                 if match and int(match[2]) <= step[match[1]] and path != Path(best):
