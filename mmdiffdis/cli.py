@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config.utils import ConfigParsingError
 
 from .checkpoints import CheckpointError
+from .images.reading import ImageError
 
 TRACEBACK_VARIABLE = 'MMDIFFDIS_TRACEBACK'
 
@@ -26,7 +27,7 @@ BUILD_ERRORS = (
     ValueError,
 )
 # Raised by such mistakes, and by damaged files, while they run.
-RUN_ERRORS = (CheckpointError, FloatingPointError, ImportError, OSError)
+RUN_ERRORS = (CheckpointError, FloatingPointError, ImageError, ImportError, OSError)
 
 
 @contextmanager

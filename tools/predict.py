@@ -46,7 +46,7 @@ WEIGHTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # suffixes of checkp
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 # Options that decide the results, except for rounding, and those that do not.
 DECISIVE = ('type', 'seed', 'precision', 'encoder_precision', 'tf32')
-LISTED = 20  # images in which nothing was found
+LISTED = 20  # images of a kind in the summary
 INCIDENTAL = (
     'config',
     'checkpoint',
@@ -225,12 +225,14 @@ def main(argv: list[str] | None = None) -> int:
     print(f'{written} of {len(jobs)} written to {args.out} by {model}, in {seconds:.1f} s')
     if len(remaining) < len(jobs):
         print(f'{len(jobs) - len(remaining)} were there already (--overwrite replaces them)')
-    if prediction.empty:
-        print(f'nothing was found in {len(prediction.empty)}, no pixel of which is above 0.5:')
-        for path in prediction.empty[:LISTED]:
-            print(f'  {printable(str(path))}')
-        if len(prediction.empty) > LISTED:
-            print(f'  and {len(prediction.empty) - LISTED} more')
+    for text, paths in (
+        ('nothing was found in {}, no pixel of which is above 0.5:', prediction.empty),
+        ('only the first frame or page was predicted of {}:', prediction.first_only),
+    ):
+        if paths:
+            print('\n  '.join([text.format(len(paths)), *map(printable, map(str, paths[:LISTED]))]))
+        if len(paths) > LISTED:
+            print(f'  and {len(paths) - LISTED} more')
     if any(path.suffix == '.mp4' for path in prediction.written):
         print('videos were written without the sound of their inputs')
     if outdated:

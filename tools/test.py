@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Keys of a config that a test does not read; options for training and test may share a list.
 TRAINING_KEYS = (
     *('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'),
-    *('val_dataloader', 'val_cfg', 'val_evaluator'),
+    *('val_dataloader', 'val_cfg', 'val_evaluator', 'load_partially'),
 )
 
 

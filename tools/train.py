@@ -2,12 +2,15 @@
 """Trains a model: python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] ..."""
 
 import argparse
+import sys
 from pathlib import Path
 
 OPTIONS = {
     path.stem: path
     for path in sorted(Path(__file__).resolve().parents[1].glob('configs/_base_/options/*.py'))
 }
+# Parts of a config that a training does not read; options for training and test may share a list.
+TEST_KEYS = ('test_dataloader', 'test_cfg', 'test_evaluator', 'tta_model', 'tta_pipeline')
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,7 +71,7 @@ def train(args: argparse.Namespace) -> None:
     from mmdiffdis.cli import RUN_ERRORS, one_line_errors
     from mmdiffdis.engine.launcher import set_launcher
     from mmdiffdis.engine.mixed_precision import check_mixed_precision, set_mixed_precision
-    from mmdiffdis.engine.options import check_optimizer
+    from mmdiffdis.engine.options import build_optimizer, check_length, check_optimizer
     from mmdiffdis.engine.resume import check_strategy, claim_work_dir, set_resume
     from mmdiffdis.utils.environment import check_compiler
 
@@ -87,6 +90,10 @@ def train(args: argparse.Namespace) -> None:
             [OPTIONS[name] for name in args.options],
             needs=('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
         )
+        unused = [o for o in args.cfg_options if o.partition('=')[0].partition('.')[0] in TEST_KEYS]
+        if unused:
+            text = f'without effect on a training: --cfg-options {" ".join(unused)}'
+            print(text, file=sys.stderr)
         set_launcher(config, args.launcher, args.local_rank)
         set_resume(config, args.resume)
         if args.seed is not None:
@@ -94,6 +101,7 @@ def train(args: argparse.Namespace) -> None:
         if args.amp:
             set_mixed_precision(config, get_device())
         check_mixed_precision(config, get_device())
+        check_length(config)
         check_optimizer(config)
         check_strategy(config)
         if config.get('compile'):
@@ -103,8 +111,10 @@ def train(args: argparse.Namespace) -> None:
         build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
         runner = build(config)
         load_strictly(runner, config.get('load_partially', False))
-        # Build the loops and their datasets here, so that mistakes are reported in one line.
+        # Built here, so that mistakes are reported in one line.
         _ = runner.train_loop, runner.val_loop
+        if isinstance(runner, Runner):
+            build_optimizer(runner)
     with one_line_errors(RUN_ERRORS):
         runner.train()
     if claim is not None:

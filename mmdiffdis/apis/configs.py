@@ -144,7 +144,8 @@ def parse_options(options: Sequence[str], config: Config) -> dict[str, Any]:
     for option in options:
         key, _, text = option.partition('=')
         if not key or not text:
-            raise ValueError(f'--cfg-options: got {option!r}, expected KEY=VALUE')
+            hint = f", or {key}='' for an empty text" if key and option.endswith('=') else ''
+            raise ValueError(f'--cfg-options: got {option!r}, expected KEY=VALUE{hint}')
         values[key] = _parse_value(text, is_list=isinstance(_current(config, key), (list, tuple)))
     return values
 

@@ -50,6 +50,7 @@ class DISResult:
         index: Number of the image among those of one call, from 0.
         opacity: uint8 [H, W], the alpha channel of the image, or None if it is opaque.
         metadata: Colour profile and resolution of the image, as options of Pillow's `save`.
+        has_more_frames: Whether the file has frames or pages after this one, the first.
     """
 
     image: np.ndarray
@@ -59,6 +60,7 @@ class DISResult:
     index: int = 0
     opacity: np.ndarray | None = None
     metadata: dict = field(default_factory=dict)
+    has_more_frames: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -85,6 +87,7 @@ class PreparedImage:
         index: Number of the image among those of one call, from 0.
         opacity: As in `DISResult`.
         metadata: As in `DISResult`.
+        has_more_frames: As in `DISResult`.
     """
 
     image: np.ndarray
@@ -94,6 +97,7 @@ class PreparedImage:
     index: int
     opacity: np.ndarray | None
     metadata: dict
+    has_more_frames: bool
 
 
 class DISInferencer:
@@ -301,7 +305,14 @@ class DISInferencer:
         )
         rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
         return PreparedImage(
-            rgb, packed, label(image, index), stem, index, decoded.opacity, decoded.metadata
+            rgb,
+            packed,
+            label(image, index),
+            stem,
+            index,
+            decoded.opacity,
+            decoded.metadata,
+            decoded.has_more_frames,
         )
 
     def predict(self, batch: Sequence[PreparedImage]) -> list[DISResult]:
@@ -327,6 +338,7 @@ class DISInferencer:
                     index=image.index,
                     opacity=image.opacity,
                     metadata=image.metadata,
+                    has_more_frames=image.has_more_frames,
                 )
                 for image, sample in zip(batch, samples, strict=True)
             ]

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 def find_pictures(inputs: list[str]) -> list[Path]:
     """Returns the files of the inputs, in their order and without duplicates.
 
-    Broken links are among them, to be reported by whoever reads them.
+    Links are files of their own. Broken ones are among them, to be reported by whoever reads them.
 
     Args:
         inputs: Files, folders (the files directly inside, except hidden ones; sub-folders are
@@ -49,8 +49,9 @@ def find_pictures(inputs: list[str]) -> list[Path]:
             if not files:
                 raise FileNotFoundError(f"'{name}' is no file, no folder and matches no file")
         for file in files:
-            # not Path.resolve(), which raises on circular links
-            found.setdefault(os.path.realpath(file) if file.exists() else str(file), file)
+            # A link is an input of its own: equal images may be links to one file, as in
+            # git-annex. Not Path.resolve(), which raises on circular links.
+            found.setdefault(os.path.join(os.path.realpath(file.parent), file.name), file)
     return list(found.values())
 
 

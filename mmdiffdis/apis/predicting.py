@@ -258,6 +258,7 @@ class Prediction:
         written: Results, of images and of videos.
         skipped: 'file: reason' of what could not be done.
         empty: Images, and videos, in which nothing was found.
+        first_only: Images with further frames or pages, which were left out.
     """
 
     def __init__(
@@ -273,6 +274,7 @@ class Prediction:
         self.written: list[Path] = []
         self.skipped: list[str] = []
         self.empty: list[Path] = []
+        self.first_only: list[Path] = []
 
     def run(self, jobs: list[Job]) -> None:
         """Predicts all images, then all videos.
@@ -370,6 +372,7 @@ class Prediction:
         self._save(result, source, target)
         self.written.append(target)  # in the thread: an interrupted run finishes what it has begun
         self.empty += [source] if result.is_empty else []
+        self.first_only += [source] if result.has_more_frames else []
 
     def _save(self, result: DISResult, source: Path, target: Path) -> None:
         image = Image.fromarray(RESULT_TYPES[self._kind](result))

@@ -332,16 +332,23 @@ def load_strictly(runner, partially: bool = False, way_out: str = _PARTIALLY) ->
 
     Raises:
         CheckpointError: When it loads or resumes, if names are missing or unexpected, or shapes
-            differ.
+            differ; when it resumes, if the checkpoint has no training state.
     """
     load = runner.load_checkpoint
 
     def load_checkpoint(filename: str, *args, **kwargs):
+        if not partially:
+            kwargs['strict'] = True
         with explain_misfits(filename, way_out=way_out):
-            return load(filename, *args, **{**kwargs, 'strict': True})
+            checkpoint = load(filename, *args, **kwargs)
+        if runner._resume and not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
+            raise CheckpointError(
+                f'cannot resume from {filename}, which holds weights but no training state; to '
+                f'start with its weights: --cfg-options load_from={filename}'
+            )
+        return checkpoint
 
-    if not partially:
-        runner.load_checkpoint = load_checkpoint
+    runner.load_checkpoint = load_checkpoint
 
 
 @WEIGHT_INITIALIZERS.register_module('Pretrained', force=True)

@@ -88,6 +88,22 @@ def to_uint8(images: Tensor, gt: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: values.round().clamp(0, 255).byte() for name, values in pixels.items()}
 
 
+class _SamplesOrErrors(Dataset):
+    """A data set with the text of the error in the place of a sample that cannot be read."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> dict | str:
+        try:
+            return self._dataset[index]
+        except (OSError, ValueError) as error:
+            return ' '.join(str(error).split())
+
+
 @torch.no_grad()
 def encode_latents(
     model: nn.Module,
@@ -96,7 +112,7 @@ def encode_latents(
     batch_size: int,
     workers: int,
     amp: bool = False,
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], list[str]]:
     """Encodes all samples of a training set, augmented anew in each pass.
 
     Args:
@@ -109,21 +125,29 @@ def encode_latents(
 
     Returns:
         Name -> latents [passes * images, C, h, w] float16 and, if the head's loss needs them,
-        images and ground truth, uint8.
+        images and ground truth, uint8; and a text for each sample that was left out because it
+        cannot be read.
+
+    Raises:
+        ValueError: If no sample can be read.
     """
     model.data_preprocessor.cutmix = None  # mixes with the other samples of each training batch
     loader = DataLoader(
-        dataset,
+        _SamplesOrErrors(dataset),
         batch_size=batch_size,
         num_workers=workers,
-        collate_fn=pseudo_collate,
+        collate_fn=list,
         persistent_workers=workers > 0,
     )
     device = next(model.parameters()).device
-    parts = []
+    parts, errors = [], {}  # a dict, because each pass meets the same ones
     for _ in range(passes):
         for batch in tqdm(loader, unit='batch'):
-            data = model.data_preprocessor(batch, training=True)
+            errors |= dict.fromkeys(sample for sample in batch if isinstance(sample, str))
+            samples = [sample for sample in batch if not isinstance(sample, str)]
+            if not samples:
+                continue
+            data = model.data_preprocessor(pseudo_collate(samples), training=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 latents = model.encode_pairs(**data)
             if model.decode_head.needs_pixels:
@@ -134,5 +158,8 @@ def encode_latents(
                     for name, z in latents.items()
                 }
             )
+        if not parts:
+            raise ValueError(f'no image could be read: {next(iter(errors), "the set is empty")}')
     # the file format does not know channels-last, the layout of some latents
-    return {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
+    joined = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
+    return joined, [*errors]

@@ -41,7 +41,7 @@ def set_mixed_precision(config: Config, device: str) -> None:
 
     Raises:
         ValueError: If the optimizer wrapper of `config` is neither OptimWrapper nor
-            AmpOptimWrapper.
+            AmpOptimWrapper, or has settings of float16 for a CPU.
     """
     wrapper = config.optim_wrapper
     kind = wrapper.get('type', 'OptimWrapper')
@@ -51,6 +51,11 @@ def set_mixed_precision(config: Config, device: str) -> None:
             'out --amp'
         )
     if device == 'cpu':
+        if settings := [key for key in ('dtype', 'loss_scale') if key in wrapper]:
+            raise ValueError(
+                f'--amp trains in bfloat16 on a CPU, without optim_wrapper.{settings[0]}='
+                f'{wrapper[settings[0]]!r}: leave out one of them'
+            )
         wrapper.type = 'BFloat16OptimWrapper'
         if is_emulated(torch.bfloat16):
             print_log(

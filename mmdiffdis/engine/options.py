@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import Registry
+from mmengine.runner import Runner
 from mmseg.registry import MODELS, OPTIM_WRAPPERS, OPTIMIZERS
 
 from ..utils.shipped import CONFIGS
@@ -44,7 +45,8 @@ def apply_variant(config: Config, variant: str) -> None:
 def merge_option(config: Config, path: Path) -> None:
     """Merges a file of `configs/_base_/options/` into `config`.
 
-    `adamw8bit` keeps the kind of optimizer: Adam's weight decay is not AdamW's.
+    `adamw8bit` keeps the kind of optimizer: Adam's weight decay is not AdamW's. DeepSpeed, which
+    clips gradients itself, takes the largest norm from `optim_wrapper.clip_grad`.
 
     Args:
         config: Training config, changed in place.
@@ -62,10 +64,34 @@ def merge_option(config: Config, path: Path) -> None:
                 f'option {path.stem}: the optimizer is {kind}, expected one of {[*EIGHT_BIT]}'
             )
         optimizer['type'] = EIGHT_BIT[kind]
+    if changes.get('optim_wrapper', {}).get('type') == 'DeepSpeedOptimWrapper':
+        clipping = config.optim_wrapper.get('clip_grad')
+        # of the Euclidean norm, the only one that it knows
+        if not clipping or clipping.keys() == {'max_norm'}:
+            config.optim_wrapper.pop('clip_grad', None)
+        if clipping:
+            changes['strategy']['gradient_clipping'] = clipping.get('max_norm')
     for part, registry in (('model', MODELS), ('optim_wrapper', OPTIM_WRAPPERS)):
         if part in changes:
             _check(path.stem, part, config.get(part) or {}, changes[part], registry)
     config.merge_from_dict(changes)
+
+
+def check_length(config: Config) -> None:
+    """Raises ValueError unless a training and its intervals of validation have a length."""
+    for key in ('max_iters', 'max_epochs', 'val_interval'):
+        number = config.train_cfg.get(key)
+        if number is not None and number < 1:
+            raise ValueError(f'train_cfg.{key}={number}: expected at least 1')
+
+
+def build_optimizer(runner: Runner) -> None:
+    """Builds a runner's optimizer and schedules, which `Runner.train` takes as they are."""
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+    runner.auto_scale_lr = None  # once
+    if runner.param_schedulers is not None:
+        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
 
 
 def check_optimizer(config: Config) -> None:

@@ -32,10 +32,10 @@ IGNORED_BY_STRATEGIES = (
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """Returns the path of the last whole checkpoint in `work_dir`, or None if it has none.
 
-    This is the one that MMEngine recorded as its last, or else the one of the most iterations or
-    epochs: the record is missing if the process was killed while writing it, and wrong if
-    `work_dir` was moved, or was given relative to another folder. Damaged checkpoints are skipped
-    with a warning.
+    This is the one whose name MMEngine recorded as its last, or else the one of the most iterations
+    or epochs: the record is missing if the process was killed while writing it. Its folder does not
+    matter, because `work_dir` may have been moved or copied. Damaged checkpoints are skipped with a
+    warning.
 
     Raises:
         CheckpointError: If there are checkpoints, but all are damaged.
@@ -47,8 +47,10 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     }
     candidates = sorted(steps, key=steps.get, reverse=True)
     record = Path(work_dir, 'last_checkpoint')
-    if record.is_file() and (recorded := Path(record.read_text().strip())).is_file():
-        candidates = [recorded, *(path for path in candidates if not path.samefile(recorded))]
+    if record.is_file():
+        last = Path(work_dir, Path(record.read_text().strip()).name)
+        candidates = [last, *(path for path in candidates if path != last)]
+    candidates = [path for path in candidates if path.is_file()]
     for path in candidates:
         if is_whole(path):
             return str(path)
@@ -113,14 +115,14 @@ def set_resume(config: Config, resume: str | None) -> None:
     Args:
         config: Training config, changed in place. Its own `resume = True` means 'auto'.
         resume: Path of a checkpoint; 'auto' for the latest one in the work dir, if any; None for
-            what `config` says.
+            what `config` says: its `load_from` or 'auto'.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If it holds weights, but no training state.
     """
-    if resume is None and config.get('resume') and not config.get('load_from'):
-        resume = 'auto'
+    if resume is None and config.get('resume'):
+        resume = config.get('load_from') or 'auto'
     if resume is None:
         return
     if resume == 'auto' and (folders := _deepspeed_checkpoints(config.work_dir)):
@@ -134,7 +136,7 @@ def set_resume(config: Config, resume: str | None) -> None:
             print_log(f'nothing to resume from in {config.work_dir}: starting a new training')
             config.resume = False
             return
-    resume = str(Path(resume).expanduser())
+    resume = os.path.expanduser(resume)
     if not Path(resume).is_file():
         raise FileNotFoundError(
             f'cannot resume: checkpoint {resume} does not exist; expected a .pth file'

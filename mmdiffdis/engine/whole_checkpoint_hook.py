@@ -1,9 +1,12 @@
 """Checkpoints that an interruption or a full disk cannot damage."""
 
 import os
+import re
+from inspect import signature
 from pathlib import Path
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -85,17 +88,25 @@ class WholeCheckpointHook(CheckpointHook):
         kwargs: Arguments of `CheckpointHook`; `backend_args` for another place than a local disk.
 
     Raises:
+        TypeError: If there is no such argument.
         CheckpointError: If a checkpoint could not be written, or its weights are not finite.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**{'backend_args': dict(backend=BACKEND), **kwargs})
+        # MMEngine passes them on to `Runner.save_checkpoint`, which refuses them at the first one
+        unknown = sorted(self.args.keys() - signature(Runner.save_checkpoint).parameters)
+        if unknown:
+            raise TypeError(f'{", ".join(unknown)}: no argument of {type(self).__name__}')
         self._position: dict[str, int] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Defers removals."""
         super().before_train(runner)
         self.file_backend = DeferredRemoval(self.file_backend)
+        if self.save_best:
+            self._find_best_here()
+            self._remove_stale_best(runner)
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         length = self.interval * (len(runner.train_dataloader) if self.by_epoch else 1)
         if length % counts:
@@ -129,6 +140,41 @@ class WholeCheckpointHook(CheckpointHook):
         super()._save_best_checkpoint(runner, metrics)
         if self.save_best:  # otherwise validation may run without a training
             self._remove_obsolete()
+            self._remove_stale_best(runner)
+
+    def _best_paths(self) -> dict[str, str | None]:
+        """Returns metric -> path of its best checkpoint, which MMEngine keeps in two places."""
+        if len(self.key_indicators) == 1:
+            return {self.key_indicators[0]: self.best_ckpt_path}
+        return self.best_ckpt_path_dict
+
+    def _find_best_here(self) -> None:
+        """Looks for recorded best checkpoints in this work dir.
+
+        A training that resumes in another one, or in a copy, must not remove those of the first.
+        """
+        found = {}
+        for metric, path in self._best_paths().items():
+            here = os.path.join(self.out_dir, os.path.basename(path or ''))
+            found[metric] = here if path and self.file_backend.isfile(here) else None
+        if len(self.key_indicators) == 1:
+            (self.best_ckpt_path,) = found.values()
+        else:
+            self.best_ckpt_path_dict = found
+
+    def _remove_stale_best(self, runner: Runner) -> None:
+        """Removes best checkpoints beside the recorded one, which a killed training left behind.
+
+        Those of later steps stay: the training may have been resumed from an earlier one.
+        """
+        step = dict(iter=runner.iter, epoch=runner.epoch)
+        for metric, best in self._best_paths().items() if is_main_process() else ():
+            metric = re.escape(metric.replace('/', '_'))
+            name = re.compile(rf'best_{metric}_(iter|epoch)_(\d+)\.pth')
+            for path in Path(self.out_dir).glob('best_*.pth') if best else ():
+                match = name.fullmatch(path.name)
+                if match and int(match[2]) <= step[match[1]] and path != Path(best):
+                    path.unlink()
 
     def _remove_obsolete(self) -> None:
         best = getattr(self, 'best_ckpt_path_dict', {}).values()

@@ -37,6 +37,10 @@ _PLUGINS = {
 }
 
 
+class ImageError(ValueError):
+    """An image or mask whose file is damaged or cannot be used; the message names it."""
+
+
 @dataclass(frozen=True)
 class DecodedImage:
     """A decoded image with what its pixels do not hold.
@@ -60,7 +64,7 @@ def read_image(path: str, backend_args: dict | None = None) -> Image.Image:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is empty, truncated, no image or larger than `MAX_PIXELS`; the message
+        ImageError: If it is empty, truncated, no image or larger than `MAX_PIXELS`; the message
             names it.
     """
     content = fileio.get(path, backend_args=backend_args)
@@ -82,7 +86,7 @@ def decode_file(path: str, backend_args: dict | None = None) -> DecodedImage:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: As in `read_image` and `to_rgb`; the message names the file.
+        ImageError: As in `read_image` and `to_rgb`; the message names the file.
     """
     content = fileio.get(path, backend_args=backend_args)
     with _name_file_in_errors(path, content):
@@ -95,7 +99,7 @@ def decode_file(path: str, backend_args: dict | None = None) -> DecodedImage:
     try:
         return _decoded(image, upright)
     except ValueError as error:
-        raise ValueError(f"cannot use the image '{path}': {error}") from error
+        raise ImageError(f"cannot use the image '{path}': {error}") from error
 
 
 def decode_image(image: Image.Image) -> DecodedImage:
@@ -125,7 +129,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
 
     Raises:
         OSError: If the file cannot be opened.
-        ValueError: If it is empty or no image; the message names it.
+        ImageError: If it is empty or no image; the message names it.
     """
     with open(path, 'rb') as file, _name_file_in_errors(path, file):
         image = open_lazily(file)
@@ -174,7 +178,7 @@ def has_more_frames(path: str | Path) -> bool:
 
     Raises:
         OSError: If the file cannot be opened.
-        ValueError: If it is empty or no image; the message names it.
+        ImageError: If it is empty or no image; the message names it.
     """
     with open(path, 'rb') as file, _name_file_in_errors(path, file):
         return _has_more_frames(open_lazily(file))
@@ -254,13 +258,13 @@ def _upright(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _name_file_in_errors(path: str | Path, content: bytes | BinaryIO) -> Iterator[None]:
-    """Turns every exception of the block into a `ValueError` that names the file."""
+    """Turns every exception of the block into an `ImageError` that names the file."""
     try:
         yield
     # Pillow's decoders raise nearly anything on damaged data: OSError, SyntaxError, struct.error
     except Exception as error:
         if is_out_of_memory(error):  # the file is not to blame
-            raise ValueError(f"cannot read '{path}': out of memory") from error
+            raise ImageError(f"cannot read '{path}': out of memory") from error
         if not isinstance(content, bytes):
             content.seek(0)
             content = content.read(12)
@@ -271,7 +275,7 @@ def _name_file_in_errors(path: str | Path, content: bytes | BinaryIO) -> Iterato
             reason = plugins[0] if plugins else 'no format that Pillow knows'
         else:
             reason = f'{type(error).__name__}: {error}'
-        raise ValueError(
+        raise ImageError(
             f"cannot read '{path}' as an image ({reason}); replace the file or remove it from the "
             'folder'
         ) from error

@@ -57,9 +57,11 @@ def to_alpha(
         dtype: Type of the result.
 
     Raises:
-        ValueError: If the mask is coloured, or if it is lossless with a largest value of 2 to 15,
-            which may be class indices.
+        ValueError: If the mask is coloured, if it is lossless with a largest value of 2 to 15,
+            which may be class indices, or if `full_scale` is below 1.
     """
+    if full_scale is not None and full_scale < 1:
+        raise ValueError(f'full_scale={full_scale}: expected the grey level of foreground, above 0')
     grey, white, may_be_classes = _grey_levels(image)
     if full_scale is None:
         largest = grey.max()

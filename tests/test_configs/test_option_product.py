@@ -43,7 +43,6 @@ WORKS_WITH = dict(
     freeze_encoder=DIFFDIS,
     frugal_vae=WITH_VAE,
     lora=DIFFDIS,
-    deepspeed_zero2=set(),  # the schedule of the small configs clips gradients
 )
 NEEDS_GPUS = {'deepspeed_zero2': 'strategy', 'float16': 'AmpOptimWrapper', 'fsdp': 'strategy'}
 
@@ -72,12 +71,23 @@ def test_trained_autoencoder_is_not_encoded_in_another_precision():
 @pytest.mark.parametrize('option', NEEDS_GPUS)
 def test_options_for_gpus_are_refused_without_one(option, monkeypatch):
     system = 'isnet_small'
-    config = load(SYSTEMS[system])
-    config.optim_wrapper.pop('clip_grad')
-    config = load_config(config, fragments=[OPTIONS / f'{option}.py'])
+    config = merged(system, option)
     with pytest.raises(ValueError, match=NEEDS_GPUS[option]):
         check_mixed_precision(config, 'cpu')
         check_strategy(config)
+
+
+def test_deepspeed_clips_gradients_as_the_config_does():
+    config = load(SYSTEMS['isnet_small'])
+    fragments = [OPTIONS / 'deepspeed_zero2.py']
+    config.optim_wrapper.clip_grad = dict(max_norm=0.3)
+    changed = load_config(config, fragments=fragments)
+    assert changed.strategy.gradient_clipping == 0.3 and 'clip_grad' not in changed.optim_wrapper
+    config.optim_wrapper.clip_grad = None
+    assert 'gradient_clipping' not in load_config(config, fragments=fragments).strategy
+    config.optim_wrapper.clip_grad = dict(max_norm=0.3, norm_type=1)
+    with pytest.raises(ValueError, match='clip_grad is no argument of DeepSpeedOptimWrapper'):
+        load_config(config, fragments=fragments)
 
 
 def test_eight_bit_optimizer_keeps_its_kind():

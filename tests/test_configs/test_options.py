@@ -22,10 +22,7 @@ NOT_BUILT = ('adamw8bit', 'deepspeed_zero2', 'float16')
 
 
 def merged(*names, base=FULL_SIZE):
-    config = load(base)
-    if 'deepspeed_zero2' in names:
-        config.optim_wrapper.pop('clip_grad', None)
-    return load_config(config, fragments=[OPTIONS[name] for name in names])
+    return load_config(base, fragments=[OPTIONS[name] for name in names])
 
 
 @pytest.mark.parametrize('name', sorted(OPTIONS))

@@ -37,6 +37,8 @@ def test_wrapper_of_each_device():
     assert wrapper_on('cuda', type='AmpOptimWrapper', dtype='float16').dtype == 'float16'
     with pytest.raises(ValueError, match="but the config has optim_wrapper.type='MyWrapper'"):
         wrapper_on('cpu', type='MyWrapper')
+    with pytest.raises(ValueError, match="on a CPU, without optim_wrapper.dtype='float16'"):
+        wrapper_on('cpu', type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
 
 
 def test_mmengines_wrapper_needs_a_gpu():

@@ -1,5 +1,6 @@
 """Selection of the checkpoint that a training resumes from."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,9 @@ def test_latest_checkpoint_after_a_kill_at_the_worst_moment(work_dir):
     """While the next checkpoint, or the record of the last one, was being written."""
     (work_dir / 'iter_3.pth').write_bytes(b'PK half of a checkpoint')
     (work_dir / 'best_iter_9.pth').write_bytes((work_dir / 'iter_2.pth').read_bytes())
-    for record in ('', 'run/iter_0.pth', '/moved/run/iter_2.pth'):
+    Path('copy').mkdir()
+    shutil.copy(work_dir / 'iter_2.pth', 'copy')  # of the work dir, which has its own
+    for record in ('', 'run/iter_0.pth', '/moved/run/iter_2.pth', 'copy/iter_2.pth'):
         (work_dir / 'last_checkpoint').write_text(record)
         assert latest_checkpoint(work_dir) == 'run/iter_2.pth'
     (work_dir / 'last_checkpoint').unlink()
@@ -100,6 +103,8 @@ def test_nothing_to_resume_from_is_said_and_starts_a_new_training(tmp_path, mess
 def test_given_checkpoint_must_be_one_of_a_training(work_dir):
     with pytest.raises(FileNotFoundError, match=r'cannot resume: checkpoint no\.pth does not exis'):
         set_resume(config_of(work_dir), 'no.pth')
+    with pytest.raises(FileNotFoundError, match=r'checkpoint mmdiffdis://x does not exist'):
+        set_resume(config_of(work_dir, resume=True, load_from='mmdiffdis://x'), None)
     Path('x.safetensors').touch()
     with pytest.raises(ValueError, match='no training state; to start with its weights: --cfg-opt'):
         set_resume(config_of(work_dir), 'x.safetensors')

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 
 import pytest
 import torch
@@ -95,6 +96,22 @@ def test_early_stopping_and_best_checkpoint_survive_an_interruption(folder, befo
     torch.testing.assert_close(states[0]['state_dict'], states[1]['state_dict'], rtol=0, atol=0)
     for state in states:
         assert state['message_hub']['runtime_info']['best_score'] == 0.5
+
+
+def test_best_checkpoints_of_a_killed_or_another_training(folder):
+    """Left behind ones are removed, those of the work dir that this one was copied from are not."""
+    train(validated(folder))
+    best = 'best_maxF_iter_2.pth'
+    shutil.copytree(folder / 'run', folder / 'copy')
+    config = validated(folder, work_dir=str(folder / 'copy'), resume=True)
+    for name in ('best_maxF_iter_1.pth', 'best_maxF_iter_99.pth', 'best_mine.pth'):
+        (folder / 'copy' / name).touch()
+    config.train_cfg.max_iters = 8
+    config.custom_hooks = []
+    train(config, (0.5, 0.4, 0.3, 0.9))
+    assert (folder / 'run' / best).is_file()
+    names = sorted(path.name for path in (folder / 'copy').glob('best_*'))
+    assert names == ['best_maxF_iter_8.pth', 'best_maxF_iter_99.pth', 'best_mine.pth']
 
 
 def stops_at(scores, **settings) -> int | None:

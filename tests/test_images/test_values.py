@@ -105,6 +105,12 @@ def test_ones_in_a_jpeg_are_noise_not_foreground(tmp_path):
     assert to_alpha(read_image(path)).max() < 0.01
 
 
+@pytest.mark.parametrize('full_scale', [0, -1])
+def test_full_scale_below_one_is_refused(full_scale):
+    with pytest.raises(ValueError, match=f'full_scale={full_scale}: expected the grey level'):
+        to_alpha(Image.fromarray(SOFT_MASK), full_scale)
+
+
 @pytest.mark.parametrize('level', [0, 255])
 def test_empty_and_full_masks(tmp_path, level):
     alpha = to_alpha(read_image(save(Image.new('L', (3, 2), level), tmp_path / 'a.png')))

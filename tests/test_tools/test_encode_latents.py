@@ -158,6 +158,26 @@ def test_training_on_latents(config):
     assert Path('work_dirs/latents/iter_2.pth').is_file()
 
 
+def test_files_damaged_in_their_middle_are_left_out_and_listed(config, capsys):
+    path = config()
+    mask = Path('set/DIS-TR/gt/b.png')
+    content = bytearray(mask.read_bytes())
+    content[len(content) // 2] ^= 255
+    mask.write_bytes(content)
+    arguments = [str(path), '--out', 'latents.safetensors', '--workers', '0', '--passes', '2']
+    assert tool.main(arguments) == 1
+    assert len(load_file('latents.safetensors')['mask']) == 4
+    printed = capsys.readouterr()
+    assert '4 pairs of image and ground truth' in printed.out
+    (line,) = (line for line in printed.err.splitlines() if line.startswith('left out: '))
+    assert 'gt/b.png' in line
+    for damaged in Path('set/DIS-TR/gt').iterdir():
+        damaged.write_bytes(content)
+    with pytest.raises(SystemExit, match=r'error: no image could be read: .*gt/'):
+        tool.main([str(path), '--out', 'none.safetensors', '--workers', '0'])
+    assert not Path('none.safetensors').exists()
+
+
 def test_latents_are_never_mixed(config, tiny):
     tool.main([str(config()), '--out', 'latents.safetensors', '--workers', '0'])
     latents = DATASETS.build(dict(type='LatentDataset', latent_file='latents.safetensors'))
@@ -189,6 +209,8 @@ def test_errors_name_the_file_and_the_tool(tmp_path):
     ('arguments', 'message'),
     [
         (['--out', 'x.safetensors', '--passes', '0'], '--passes 0: expected at least 1'),
+        (['--out', 'x.safetensors', '--batch-size', '0'], '--batch-size 0: expected at least 1'),
+        (['--out', 'x.safetensors', '--workers', '-1'], '--workers -1: expected 0 or more'),
         (['--out', 'x.pt'], '--out x.pt: expected a name that ends in .safetensors'),
     ],
 )

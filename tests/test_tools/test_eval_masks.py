@@ -366,6 +366,13 @@ def test_mistakes_end_in_one_line(run_tool, tmp_path, arguments, message):
         run_tool(*(text.format(**named) for text in arguments))
 
 
+@pytest.mark.parametrize('option', ['--workers', '--full-scale'])
+def test_numbers_below_one_are_refused(run_tool, capsys, option):
+    with pytest.raises(SystemExit, match='2'):
+        run_tool(option, '0')
+    assert f'error: {option} 0: expected 1 or more' in capsys.readouterr().err
+
+
 def test_empty_ground_truths_are_counted(folders, run_tool, capsys):
     Image.new('L', (56, 40)).save(folders / 'gt' / 'z.png')
     assert run_tool() == 0

@@ -605,7 +605,7 @@ def test_images_in_which_nothing_was_found_are_counted(
     assert 'videos were written without the sound of their inputs' in printed
 
 
-def test_further_frames_are_warned_of(model, tmp_path, monkeypatch):
+def test_further_frames_are_warned_of_and_counted(model, tmp_path, monkeypatch, capsys):
     warnings = []
     monkeypatch.setattr(inference, 'print_log', lambda text, **_: warnings.append(text))
     frames = [Image.new('RGB', (30, 20), colour) for colour in ('red', 'green')]
@@ -614,6 +614,8 @@ def test_further_frames_are_warned_of(model, tmp_path, monkeypatch):
     assert (
         f'{tmp_path / "a.gif"} has several frames or pages: only the first is predicted' in warnings
     )
+    printed = capsys.readouterr().out
+    assert f'only the first frame or page was predicted of 1:\n  {tmp_path / "a.gif"}\n' in printed
 
 
 def test_video_among_images_leaves_their_cutouts(model, photos, clip, tmp_path, capsys):

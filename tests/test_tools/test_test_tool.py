@@ -69,6 +69,19 @@ def test_training_set_is_not_needed(score, capsys):
     assert f'without effect on this test: --cfg-options {option}\n' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_damaged_mask_ends_the_test_in_one_line(score, tmp_path, write_set, workers):
+    root = write_set(tmp_path / 'damaged')
+    mask = root / 'DIS-VD' / 'gt' / 'b.png'
+    content = bytearray(mask.read_bytes())
+    content[len(content) // 2] ^= 255
+    mask.write_bytes(content)
+    loader = 'test_dataloader'
+    options = f'{loader}.num_workers={workers}', f'{loader}.dataset.data_root={root}'
+    with pytest.raises(SystemExit, match=r"error: .*cannot read '.*/gt/b.png' as an image"):
+        score('--cfg-options', *options)
+
+
 def test_option_that_the_command_decides_is_refused(score):
     for option, argument in (('load_from=x', 'CKPT'), ('work_dir=x', '--work-dir')):
         with pytest.raises(SystemExit, match=f'{option} changes nothing: {argument} decides it'):

@@ -189,6 +189,34 @@ def test_mistakes_in_the_config(config, monkeypatch, capsys):
     Path('empty.pth').touch()
     assert 'checkpoint empty.pth is empty' in error('load_from=empty.pth')
     assert 'is not shipped with mmdiffdis' in error('load_from=mmdiffdis://nothing')
+    assert "unexpected keyword argument 'lrate'" in error('optim_wrapper.optimizer.lrate=1')
+    scheduler = "param_scheduler=[dict(type='LinearLR', by_epoch=False, ends=3)]"
+    config.write_text(f'{CONFIG}{scheduler}\n')
+    assert "unexpected keyword argument 'ends'" in error('val_evaluator.prefix=x')
+    config.write_text(CONFIG)
+    hook = 'default_hooks.checkpoint'
+    options = f'{hook}.type=WholeCheckpointHook', f'{hook}.intervall=3'
+    assert 'intervall: no argument of WholeCheckpointHook' in error(*options)
+    for key in ('max_iters', 'val_interval'):
+        assert f'train_cfg.{key}=0: expected at least 1' in error(f'train_cfg.{key}=0')
+
+
+def test_options_of_the_test_are_said_to_change_nothing(config, monkeypatch, capsys):
+    options = ('train_cfg.max_iters=1', 'tta_model.x=1', 'tta_pipeline=[1]')
+    train(monkeypatch, config, '--cfg-options', *options)
+    expected = f'without effect on a training: --cfg-options {options[1]} {options[2]}\n'
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kept', [('state_dict',), ('state_dict', 'meta', 'message_hub')])
+def test_weights_alone_are_not_resumed_from(config, monkeypatch, capsys, kept):
+    train(monkeypatch, config, '--work-dir', 'run')
+    checkpoint = torch.load('run/iter_2.pth', weights_only=False)
+    torch.save({key: checkpoint[key] for key in kept}, 'weights.pth')
+    message = training_error(
+        monkeypatch, capsys, config, '--work-dir', 'other', '--resume', 'weights.pth'
+    )
+    assert 'cannot resume from weights.pth, which holds weights but no training state' in message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')

@@ -81,6 +81,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.workers is not None and args.workers < 1:
         parser.error(f'--workers {args.workers}: expected 1 or more')
+    if args.full_scale is not None and args.full_scale < 1:
+        parser.error(f'--full-scale {args.full_scale}: expected 1 or more')
     if args.worst < 0:
         parser.error(f'--worst {args.worst}: expected 0 or more')
     return args

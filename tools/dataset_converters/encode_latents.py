@@ -11,10 +11,19 @@ images, masks and edges. Training reads them with
 They hold for the weights of the VAE with which a training of CONFIG begins (its load_from, or the
 model's init_cfg), this size and these N augmentations. The file has a hash of the VAE, and training
 refuses latents of another one.
+
+Images and masks that cannot be read are left out, and listed at the end; the exit code is 1 then.
 """
 
 import argparse
+import sys
 from pathlib import Path
+
+# Beginnings of the keys of a config that the latents depend on.
+READ_KEYS = (
+    *('model', 'train_dataloader.dataset', 'load_from', 'load_partially'),
+    *('default_scope', 'custom_imports'),
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,13 +54,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.passes < 1:
         parser.error(f'--passes {args.passes}: expected at least 1')
+    if args.batch_size < 1:
+        parser.error(f'--batch-size {args.batch_size}: expected at least 1')
+    if args.workers < 0:
+        parser.error(f'--workers {args.workers}: expected 0 or more')
     if args.out.suffix != '.safetensors':
         parser.error(f'--out {args.out}: expected a name that ends in .safetensors')
     return args
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Encodes and writes."""
+def main(argv: list[str] | None = None) -> int:
+    """Encodes and writes; returns the exit code."""
     args = parse_args(argv)
 
     import mmdiffdis  # noqa: F401, isort: skip - first, reports a missing or unsuitable MMEngine
@@ -73,6 +86,9 @@ def main(argv: list[str] | None = None) -> None:
         config = load_config(
             args.config, options=args.cfg_options, needs=['model', 'train_dataloader']
         )
+        unused = [option for option in args.cfg_options if not option.startswith(READ_KEYS)]
+        if unused:
+            print(f'without effect on latents: --cfg-options {" ".join(unused)}', file=sys.stderr)
         init_default_scope(config.get('default_scope', 'mmseg'))
         # MMEngine would print the initialisation of every parameter
         MMLogger.get_instance('encode_latents', log_level='WARNING')
@@ -80,14 +96,15 @@ def main(argv: list[str] | None = None) -> None:
         model = MODELS.build(config.model)
         model.init_weights()
         if config.get('load_from'):
+            strict = not config.get('load_partially', False)
             with explain_misfits(config.load_from):
-                load_checkpoint(model, config.load_from, map_location='cpu', strict=True)
+                load_checkpoint(model, config.load_from, map_location='cpu', strict=strict)
         metadata = {
             'config': str(args.config),
             'seed': str(args.seed),
             VAE_KEY: encoder_hash(model.vae),
         }
-        latents = encode_latents(
+        latents, left_out = encode_latents(
             model.to(choose_device(args.device)).eval(),
             DATASETS.build(config.train_dataloader.dataset),
             args.passes,
@@ -98,7 +115,10 @@ def main(argv: list[str] | None = None) -> None:
         save_weights(latents, args.out, metadata=metadata)
     size = args.out.stat().st_size / 2**20
     print(f'{len(latents["mask"])} pairs of image and ground truth in {args.out}, {size:.0f} MiB')
+    for line in left_out:
+        print(f'left out: {line}', file=sys.stderr)
+    return 1 if left_out else 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

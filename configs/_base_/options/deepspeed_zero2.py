@@ -1,9 +1,8 @@
 # Divides gradients and optimizer states among the GPUs, with the states in CPU memory. DeepSpeed
-# clips gradients itself, so the config must not (no optim_wrapper.clip_grad).
+# clips gradients itself, to the max_norm of optim_wrapper.clip_grad.
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='SyncBNDeepSpeedStrategy',
-    gradient_clipping=1.0,
     zero_optimization=dict(
         stage=2, overlap_comm=True, contiguous_gradients=True, offload_optimizer=dict(device='cpu')
     ),

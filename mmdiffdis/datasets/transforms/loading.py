@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
-from ...images.reading import read_bgr, read_image
+from ...images.reading import ImageError, read_bgr, read_image
 from ...images.values import to_alpha
 
 
@@ -72,20 +72,20 @@ class LoadDISAnnotations(BaseTransform):
         A mask of another size is resized if `results['resize_mask']` is true.
 
         Raises:
-            ValueError: If the file is damaged, no usable mask, or not of the image's size.
+            ImageError: If the file is damaged, no usable mask, or not of the image's size.
         """
         path = results['seg_map_path']
         image = read_image(path, self.backend_args)
         try:
             alpha = to_alpha(image, self.full_scale, np.dtype(self.dtype))
         except ValueError as error:
-            raise ValueError(f"cannot use the mask '{path}': {error}") from error
+            raise ImageError(f"cannot use the mask '{path}': {error}") from error
         height, width = results['ori_shape'][:2]
         if alpha.shape != (height, width) and results.get('resize_mask'):
             alpha = Image.fromarray(alpha).resize((width, height), Image.Resampling.BILINEAR)
             alpha = np.array(alpha)
         if alpha.shape != (height, width):
-            raise ValueError(
+            raise ImageError(
                 f"the mask '{path}' is {alpha.shape[1]}x{alpha.shape[0]} pixels, but its image "
                 f"'{results['img_path']}' is {width}x{height}; export the mask at the size of the "
                 'image, or set resize_masks=True of DIS5KDataset'
