@@ -15,7 +15,7 @@ from .values import to_rgb
 _FAINT = 2 / 255  # levels up to it are no part of the subject
 _SOLID = 0.5
 _BLUR_SIDE = 512  # of the image that is blurred
-_BLUR_SIGMA = 10.0  # in it
+_BLUR_SIGMA, _FAR_SIGMA = 10.0, 40.0  # in it
 _TRACE = 1e-3  # weight of the mean colour of the background
 _PILLOW_FORMATS = {'png': 'PNG', 'webp': 'WEBP', 'jpg': 'JPEG', 'tiff': 'TIFF'}
 _JPEG_QUALITY = 90
@@ -169,23 +169,24 @@ def _blurred_background(
 ) -> np.ndarray:
     """Returns the image out of focus, without the subject's colours around it.
 
-    It is placed as the box is that is centred in `size`; beyond its borders it is mirrored.
+    It is placed as the box is that is centred in `size`; its outermost pixels are continued.
     """
     scale = min(1, _BLUR_SIDE / max(mask.shape))
     small = tuple(max(1, round(side * scale)) for side in mask.shape[::-1])
     colours = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32)
     covered = cv2.resize(to_unit(mask), small, interpolation=cv2.INTER_AREA)
     weight = (covered <= _FAINT).astype(np.float32)[..., None]
-    # where the subject hides the background for far around, it has its mean colour
+    # the subject gives way to the mean of what is around it
     mean = np.average(colours.reshape(-1, 3), 0, weight.ravel() + _TRACE)
-    sums = cv2.GaussianBlur(colours * weight, (0, 0), _BLUR_SIGMA) + _TRACE * mean
-    total = cv2.GaussianBlur(weight, (0, 0), _BLUR_SIGMA)[..., None] + _TRACE
-    blurred = np.rint(sums / total).clip(0, 255).astype(np.uint8)
+    sums = cv2.GaussianBlur(colours * weight, (0, 0), _FAR_SIGMA) + _TRACE * mean
+    total = cv2.GaussianBlur(weight, (0, 0), _FAR_SIGMA)[..., None] + _TRACE
+    filled = weight * colours + (1 - weight) * sums / total
+    blurred = np.rint(cv2.GaussianBlur(filled, (0, 0), _BLUR_SIGMA)).astype(np.uint8)
     start, end = np.reshape(box, (2, 2))
     enlarged = min(size / (end - start)) / (np.array(small) / mask.shape[::-1])
     # OpenCV's coordinates are those of the centres of pixels
     centre = (start + end) / 2 * small / mask.shape[::-1] - 0.5
     place = np.array(size) / 2 - 0.5 - enlarged * centre
     matrix = np.column_stack([np.diag(enlarged), place])
-    flags = dict(flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    flags = dict(flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return cv2.warpAffine(blurred, matrix, size, **flags)

@@ -78,12 +78,12 @@ class ResultOptions:
             raise ValueError(f'threshold {self.threshold}: expected a level between 0 and 1')
         if self.size is not None and not min(self.size) > 0:
             raise ValueError(f'size {self.size}: expected a width and height of 1 pixel or more')
-        if self.background not in (None, BLUR) and self.colour is None:
-            if not Path(self.background).is_file():
-                raise ValueError(
-                    f"background '{self.background}': expected {BLUR}, an opaque colour (white, "
-                    '#ff8800, ...) or the file of an image'
-                )
+        is_file = self.background not in (None, BLUR) and self.colour is None
+        if is_file and not Path(self.background).is_file():
+            raise ValueError(
+                f"background '{self.background}': expected {BLUR}, an opaque colour (white, "
+                '#ff8800, ...) or the file of an image'
+            )
 
     @property
     def colour(self) -> tuple[int, int, int] | None:
