@@ -78,8 +78,7 @@ class ResultOptions:
             raise ValueError(f'threshold {self.threshold}: expected a level between 0 and 1')
         if self.size is not None and not min(self.size) > 0:
             raise ValueError(f'size {self.size}: expected a width and height of 1 pixel or more')
-        is_file = self.background not in (None, BLUR) and self.colour is None
-        if is_file and not Path(self.background).is_file():
+        if self.background_file is not None and not self.background_file.is_file():
             raise ValueError(
                 f"background '{self.background}': expected {BLUR}, an opaque colour (white, "
                 '#ff8800, ...) or the file of an image'
@@ -97,3 +96,9 @@ class ResultOptions:
         except ValueError:
             return None
         return colour if len(colour) == 3 else None  # a fourth number is an opacity
+
+    @property
+    def background_file(self) -> Path | None:
+        """Returns the path of the image that is the background, or None."""
+        is_file = self.background not in (None, BLUR) and self.colour is None
+        return Path(self.background) if is_file else None

@@ -21,7 +21,7 @@ from PIL import Image, ImageCms
 
 from mmdiffdis.apis import DISInferencer, inference
 from mmdiffdis.apis.precision import PRECISIONS
-from mmdiffdis.apis.predicting import RESULT_TYPES, Prediction
+from mmdiffdis.apis.predicting import Prediction
 from mmdiffdis.apis.video import VideoReader, VideoWriter
 from mmdiffdis.images.foreground import foreground_colour
 from mmdiffdis.utils.shipped import shipped_models
@@ -243,7 +243,6 @@ def test_killed_run_goes_on_where_it_stopped(model, tmp_path, draw_pair, capsys)
 
 def test_choices_are_those_of_the_package():
     assert set(predict.PRECISIONS) == set(PRECISIONS)
-    assert set(predict.TYPES) == set(RESULT_TYPES)
     assert predict.COMPILE_MODES == inference.COMPILE_MODES
 
 
@@ -542,7 +541,7 @@ def test_video_never_replaces_itself(model, clip, options):
 
 
 def test_transparent_video_is_refused(model, clip, tmp_path):
-    with pytest.raises(SystemExit, match='cannot be transparent: choose --frames'):
+    with pytest.raises(SystemExit, match='cannot be transparent: choose --background, --frames'):
         run(model, clip, '--out', tmp_path / 'out', '--type', 'cutout')
 
 
@@ -619,7 +618,7 @@ def test_further_frames_are_warned_of(model, tmp_path, monkeypatch):
 def test_video_among_images_leaves_their_cutouts(model, photos, clip, tmp_path, capsys):
     assert run(model, photos, clip, '--out', tmp_path / 'out', '--type', 'cutout') == 1
     assert names(tmp_path / 'out') == ['a #1.png', 'b.c.png']
-    assert 'clip.mp4: a video cannot be transparent: choose --frames' in capsys.readouterr().err
+    assert 'clip.mp4: a video cannot be transparent: choose --background' in capsys.readouterr().err
 
 
 def test_long_names(model, photos, tmp_path):
