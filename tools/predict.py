@@ -29,7 +29,6 @@ it was interrupted (Ctrl-C).
 """
 
 import argparse
-import itertools
 import os
 import runpy
 import signal
@@ -38,6 +37,7 @@ import time
 from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,29 +49,18 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parents[1]  # or an installed package's folder `.mim`
 _PACKAGE = _ROOT.parent if _ROOT.name == '.mim' else _ROOT / 'mmdiffdis'
 # Read without the package, because importing it takes seconds.
-_RESULTS = runpy.run_path(str(_PACKAGE / 'images' / 'options.py'))
+_OPTIONS, _SHIPPED, _ARGUMENTS = (
+    SimpleNamespace(**runpy.run_path(str(_PACKAGE / path)))
+    for path in ('images/options.py', 'utils/shipped.py', 'utils/arguments.py')
+)
+STREAM, is_pattern, folder_of = _ARGUMENTS.STREAM, _ARGUMENTS.is_pattern, _ARGUMENTS.folder_of
+MODELS = tuple(_SHIPPED.shipped_models())  # the first is the default
 # The package's own constants, repeated for the same reason.
 PRECISIONS = ('float32', 'bfloat16', 'float16')
-MODELS = ('u2netp', 'diffdis_tiny')  # the first is the default
-STREAM = '-'  # standard input or output
-WEIGHTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # suffixes of checkpoints
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
-# Options that decide the results, except for rounding, and those that do not.
-# A format is in the result's name.
-DECISIVE = (
-    'type',
-    'seed',
-    'precision',
-    'encoder_precision',
-    'tf32',
-    'box',
-    'quality',
-    'background',
-    'crop',
-    'threshold',
-    'clean',
-    'size',
-)
+# Options that decide the results, except for rounding, besides those of `ResultOptions`, and those
+# that do not.
+DECISIVE = ('seed', 'precision', 'encoder_precision', 'tf32', 'box')
 LISTED = 20  # images in which nothing was found
 INCIDENTAL = (
     'config',
@@ -102,8 +91,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         '--out', type=_folder, help='folder for the results (default: masks/, ... beside the input)'
     )
-    types, formats = _RESULTS['TYPES'], _RESULTS['FORMATS']
-    add('--type', choices=types, default='mask', help='what to write (default: %(default)s)')
+    add(
+        '--type',
+        choices=_OPTIONS.TYPES,
+        default='mask',
+        help='what to write (default: %(default)s)',
+    )
+    formats = _OPTIONS.FORMATS
     add('--format', choices=formats, default='png', help='of the files (default: %(default)s)')
     add('--quality', type=int, help='1 to 100, of jpg (default: 90) and webp (default: lossless)')
     add('--background', metavar='COLOUR|FILE|blur', help='what cut-outs are laid on')
@@ -131,13 +125,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--vae-slicing', action='store_true', help='less memory in large batches')
     args = parser.parse_args(argv)
     try:
-        args.config, args.checkpoint, args.input = _split(args.input)
+        args.config, args.checkpoint, args.input = _ARGUMENTS.split_names(args.input, MODELS)
         if args.out is None:
             is_stream = args.input[0] == STREAM
-            args.out = Path(STREAM if is_stream else _beside(args.input[0]) / f'{args.type}s')
-        options = _RESULTS['ResultOptions']
-        args.options = {field.name: getattr(args, field.name) for field in fields(options)}
-        options(**args.options)  # refuses impossible ones
+            args.out = Path(STREAM) if is_stream else folder_of(args.input[0]) / f'{args.type}s'
+        args.size = args.size and tuple(args.size)
+        names = [field.name for field in fields(_OPTIONS.ResultOptions)]
+        args.options = {name: getattr(args, name) for name in names}
+        _OPTIONS.ResultOptions(**args.options)  # refuses impossible ones
         _check(args)
     except ValueError as error:
         parser.error(str(error))
@@ -145,10 +140,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _box(text: str) -> tuple[int, ...]:
-    left, top, right, bottom = map(int, text.split(','))
-    if left >= right or top >= bottom:
-        raise argparse.ArgumentTypeError(f'{text}: expected left,top,right,bottom')
-    return left, top, right, bottom
+    try:
+        left, top, right, bottom = map(int, text.split(','))
+        if left < right and top < bottom:
+            return left, top, right, bottom
+    except ValueError:  # other than four integers
+        pass
+    raise argparse.ArgumentTypeError(f"'{text}': expected left,top,right,bottom in pixels")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -156,54 +154,18 @@ def _check(args: argparse.Namespace) -> None:
     name, is_stream = args.input[0], str(args.out) == STREAM
     if STREAM in args.input and not is_stream:
         raise ValueError("the result of input '-' goes to standard output: leave out --out")
-    if is_stream and (len(args.input) > 1 or os.path.isdir(name) or _is_unexpanded(name)):
+    if is_stream and (len(args.input) > 1 or os.path.isdir(name) or is_pattern(name)):
         raise ValueError(f'{" ".join(args.input)}: expected one image for standard output')
-    if args.keep_tree and not any(map(_is_unexpanded, args.input)):
+    if args.keep_tree and not any(map(is_pattern, args.input)):
         raise ValueError("--keep-tree: expected a pattern, in quotes, e.g. 'photos/**/*.jpg'")
-    for option in ('overwrite', 'frames', 'vae_slicing'):
-        if getattr(args, option) and is_stream:
+    unused = {
+        '--overwrite': args.overwrite,
+        '--frames': args.frames,
+        '--batch-size': args.batch_size != 1,
+    }
+    for option, is_given in unused.items():
+        if is_given and is_stream:
             raise ValueError(f'{option} changes nothing of one image to standard output')
-
-
-def _is_unexpanded(name: str) -> bool:
-    return _is_pattern(name) and not os.path.lexists(name)
-
-
-def _split(names: list[str]) -> tuple[str, str, list[str]]:
-    """Returns config, checkpoint and inputs; those that are not there are a model's of the package.
-
-    A first name is that of a config if it ends in '.py', if a checkpoint follows, or if it is
-    neither there nor looks like a file or a pattern.
-
-    Raises:
-        ValueError: If there is a model, and no input.
-    """
-    first, second = names[0], ''.join(names[1:2])
-    is_checkpoint = '://' in second or Path(second).suffix in WEIGHTS or second in MODELS
-    is_input = first == STREAM or os.path.lexists(first) or Path(first).suffix or _is_pattern(first)
-    if is_checkpoint or first.endswith('.py') or not (is_input or first in MODELS):
-        if len(names) < 3:
-            raise ValueError(
-                f'{" ".join(names)}: expected CONFIG CKPT INPUT..., or one of '
-                f'{", ".join(MODELS)} before INPUT..., or files, folders and patterns alone'
-            )
-        return first, second, names[2:]
-    if is_input:
-        return MODELS[0], MODELS[0], names
-    if not second:
-        raise ValueError(f'{first}: expected files, folders or patterns after the name of a model')
-    return first, first, names[1:]
-
-
-def _beside(name: str) -> Path:
-    """Returns the folder that holds an input; of a pattern, that of its part without wildcards."""
-    if os.path.lexists(name):
-        return Path(name).parent
-    return Path(*itertools.takewhile(lambda part: not _is_pattern(part), Path(name).parts[:-1]))
-
-
-def _is_pattern(name: str) -> bool:
-    return not set(name).isdisjoint('*?[')
 
 
 def unused_options(
@@ -264,8 +226,8 @@ def _predict_stream(args: argparse.Namespace) -> bytes:
         for option in unused_options(args, config, [], inferencer.device):
             print(f'without effect here: {option}')
         result = inferencer(image, box=args.box)
-        if result.is_empty:
-            print('nothing was found, no pixel is above 0.5')
+        if not result.mask.max() > (level := args.threshold or 0.5):
+            print(f'nothing was found, no pixel is above {level}')
         return encode(result, ResultOptions(**args.options))
 
 
@@ -304,14 +266,16 @@ def main(argv: list[str] | None = None) -> int:
         config = load_config(args.config, needs=['model'])
         record = Record(args.out)
         options = ResultOptions(**args.options)
-        patterns = filter(_is_unexpanded, args.input if args.keep_tree else ())
-        starts = [*map(_beside, patterns)]
+        patterns = filter(is_pattern, args.input if args.keep_tree else ())
+        starts = [*map(folder_of, patterns)]
         jobs, left_out = plan(args.input, options, record, args.frames, starts)
         if left_out:
             print(f"left out {left_out} of the inputs: results in --out '{args.out}'")
         check_writable(args.out / RECORD_NAME)
         inferencer = _load(args, config)
-        settings = {name: getattr(args, name) for name in DECISIVE} | {
+        decisive = {name: getattr(args, name) for name in DECISIVE} | args.options
+        decisive.pop('format')  # the result's name has it
+        settings = decisive | {
             'model': config.model,
             'pipeline': image_transforms(config),
             'weights': hash_weights(inferencer.model),
