@@ -458,7 +458,7 @@ def test_errors_of_an_image_are_reported_in_one_line(
     inferencer = DISInferencer(*two_channels, device='cpu')
     prepare = inferencer.prepare
 
-    def fail_once(image, stem, index):
+    def fail_once(image, stem, index, box):
         if index == 1:
             raise error
         return prepare(image, stem, index)
