@@ -461,7 +461,7 @@ def test_errors_of_an_image_are_reported_in_one_line(
     def fail_once(image, stem, index, box):
         if index == 1:
             raise error
-        return prepare(image, stem, index)
+        return prepare(image, stem, index, box)
 
     monkeypatch.setattr(inferencer, 'prepare', fail_once)
     reports = []
