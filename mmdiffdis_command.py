@@ -26,6 +26,7 @@ COMMANDS = {
     'publish': ('model_converters/publish_model.py', 'the weights of a checkpoint alone'),
     'latents': ('dataset_converters/encode_latents.py', 'encode a training set once'),
     'synthetic': ('dataset_converters/synthetic_dis.py', 'draw a synthetic data set'),
+    'zoo': ('zoo.py', 'list models: configs, weights, licences, what was verified'),
     'demo': ('demo.py', 'train, score and predict on synthetic images, in minutes on a CPU'),
 }
 

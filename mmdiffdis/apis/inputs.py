@@ -4,7 +4,7 @@ import glob
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -131,6 +131,36 @@ def name_results(
         if is_beside or os.path.realpath(path) in targets:
             raise ValueError(f"'{path}' beside the inputs would be replaced: choose another --out")
     return results
+
+
+def name_results_in_tree(
+    images: list[Path], starts: Iterable[Path], out: Path, suffix: Callable[[Path], str]
+) -> list[Path]:
+    """Returns the paths of `name_results`, in the sub-folders that the images have.
+
+    Args:
+        images: Paths of the images.
+        starts: Folders whose sub-folders are kept. Of images elsewhere, none is.
+        out: Folder of the results.
+        suffix: Returns the suffix of an image's result.
+
+    Raises:
+        ValueError: As in `name_results`, or if a result has the name of a sub-folder.
+    """
+    folders: dict[Path, list[Path]] = {}
+    for image in images:
+        start = next((start for start in starts if image.is_relative_to(start)), image.parent)
+        folders.setdefault(out / image.relative_to(start).parent, []).append(image)
+    results: dict[Path, Path] = {}
+    for folder, inside in folders.items():
+        results |= zip(inside, name_results(inside, folder, suffix), strict=True)
+    for folder in folders:
+        if folder in results.values():
+            raise ValueError(
+                f"'{folder}' would be a result and a folder of results: predict its input in a "
+                'separate run, with another --out'
+            )
+    return [results[image] for image in images]
 
 
 def _folder(image: Path) -> Path:

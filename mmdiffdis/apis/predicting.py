@@ -1,8 +1,10 @@
 """Predicting images and videos into a folder, with a record of where each result comes from."""
 
 import hashlib
+import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from ..images.panels import overlay, panel, to_grey
+from ..images.finishing import finish, save
+from ..images.options import ResultOptions
 from ..images.reading import is_out_of_memory
 from ..utils.files import (
     add_to_hash,
@@ -25,21 +28,12 @@ from ..utils.files import (
 )
 from ..utils.parallel import map_ahead
 from .decoding import IMAGE_ERRORS, reason
-from .inference import PIXEL_BUDGET, DISInferencer, DISResult
-from .inputs import find_pictures, name_results
+from .inference import PIXEL_BUDGET, Box, DISInferencer, DISResult
+from .inputs import find_pictures, name_results_in_tree
 from .video import VideoReader, VideoWriter, is_video
 
 RECORD_NAME = 'predict.json'
-RESULT_TYPES: dict[str, Callable[[DISResult], np.ndarray]] = {
-    'mask': lambda result: to_grey(result.mask),
-    'cutout': lambda result: result.cutout(),
-    'overlay': lambda result: overlay(result.image, result.mask),
-    'edge': lambda result: to_grey(result.edge),
-    'panel': lambda result: panel(result.image, mask=result.mask, edge=result.edge),
-}
-
-
-_NOT_TRANSPARENT = 'a video cannot be transparent: choose --frames or another --type'
+_NOT_TRANSPARENT = 'a video cannot be transparent: choose --background, --frames or another --type'
 
 
 class NoEdgesError(LookupError):
@@ -47,7 +41,7 @@ class NoEdgesError(LookupError):
 
 
 # Settings that `Record` compares besides the options: if one changed, a result is made anew.
-CONTENTS = ('model', 'pipeline', 'weights', 'input')
+CONTENTS = ('model', 'pipeline', 'weights', 'background_file', 'input')
 
 
 class Record:
@@ -153,7 +147,7 @@ class Record:
             FileExistsError: If a file is there that is no result, or was made by other options.
         """
         if result.is_dir():
-            for frame in sorted(result.glob('[0-9]' * 6 + '.png')):
+            for frame in sorted(result.glob('[0-9]' * 6 + '.*')):
                 self._is_up_to_date(frame, source)
             return False
         return result.is_file() and self._is_up_to_date(result, source)
@@ -198,9 +192,14 @@ class Record:
             file.write(('\n' if file.tell() else '') + json.dumps(entry, default=str))
 
 
+def hash_file(path: Path) -> str:
+    """Returns a hash of a file's contents."""
+    return add_to_hash(hashlib.blake2b(digest_size=16), path)
+
+
 def _hash_contents(path: Path, size: int, time: int) -> str:
     """Returns a hash of a file's contents; size and time are keys of a cache."""
-    return add_to_hash(hashlib.blake2b(digest_size=16), path)
+    return hash_file(path)
 
 
 def hash_weights(model: nn.Module) -> str:
@@ -215,14 +214,21 @@ def hash_weights(model: nn.Module) -> str:
 Job = tuple[Path, Path]  # an image or video, and its result
 
 
-def plan(inputs: list[str], kind: str, frames: bool, record: Record) -> tuple[list[Job], int]:
+def plan(
+    inputs: list[str],
+    options: ResultOptions,
+    record: Record,
+    frames: bool = False,
+    starts: Sequence[Path] = (),
+) -> tuple[list[Job], int]:
     """Returns what is to be predicted, and how many of the inputs are earlier results, left out.
 
     Args:
         inputs: Files, folders and glob patterns.
-        kind: A key of `RESULT_TYPES`.
-        frames: Whether a video becomes a folder of images.
+        options: What is made of images and masks.
         record: Record of the folder for the results.
+        frames: Whether a video becomes a folder of images.
+        starts: Folders of which the sub-folders are kept in that of the results.
 
     Raises:
         FileNotFoundError: If an input does not exist.
@@ -235,13 +241,38 @@ def plan(inputs: list[str], kind: str, frames: bool, record: Record) -> tuple[li
     sources = [path for path in found if not record.holds(path)]  # a pattern may reach into --out
     if not sources:
         raise ValueError(f"all inputs ({len(found)}) are results in --out '{out}'")
-    if kind == 'cutout' and not frames and all(map(is_video, sources)):
+    if _is_transparent(options) and not frames and all(map(is_video, sources)):
         raise ValueError(_NOT_TRANSPARENT)
     video_suffix = '' if frames else '.mp4'  # of a folder, or of a video
-    results = name_results(
-        sources, out, lambda source: video_suffix if is_video(source) else '.png'
-    )
+
+    def suffix(source: Path) -> str:
+        return video_suffix if is_video(source) else f'.{options.format}'
+
+    results = name_results_in_tree(sources, starts, out, suffix)
     return list(zip(sources, results, strict=True)), len(found) - len(sources)
+
+
+def _is_transparent(options: ResultOptions) -> bool:
+    return options.type == 'cutout' and options.background is None
+
+
+def encode(result: DISResult, options: ResultOptions) -> bytes:
+    """Returns the contents of the file that `Prediction` writes.
+
+    Raises:
+        NoEdgesError: If edges are asked for, and the model predicts none.
+        OSError: If the format has no images of this size.
+        ValueError: Likewise.
+    """
+    file = io.BytesIO()
+    save(_finish(result, options), file, options, result.metadata)
+    return file.getvalue()
+
+
+def _finish(result: DISResult, options: ResultOptions) -> Image.Image:
+    if options.type == 'edge' and result.edge is None:
+        raise NoEdgesError('the model predicts no edges: choose another --type')
+    return finish(result.image, result.mask, options, result.opacity, result.edge)
 
 
 class Prediction:
@@ -250,14 +281,16 @@ class Prediction:
     Args:
         inferencer: Predicts.
         record: Record of the folder for the results.
-        kind: What to write, a key of `RESULT_TYPES`.
+        options: What is made of images and masks. Videos are not cut to their subjects.
         batch_size: Number of images that the network takes at once.
         frames: Whether a video becomes a folder of images.
+        box: Part of each image that holds the subject.
 
     Attributes:
         written: Results, of images and of videos.
         skipped: 'file: reason' of what could not be done.
         empty: Images, and videos, in which nothing was found.
+        level: Level above which something was found.
         first_only: Images with further frames or pages, which were left out.
     """
 
@@ -265,12 +298,14 @@ class Prediction:
         self,
         inferencer: DISInferencer,
         record: Record,
-        kind: str = 'mask',
+        options: ResultOptions,
         batch_size: int = 1,
         frames: bool = False,
+        box: Box | None = None,
     ) -> None:
-        self._inferencer, self._record = inferencer, record
-        self._kind, self._batch_size, self._frames = kind, batch_size, frames
+        self._inferencer, self._record, self._options = inferencer, record, options
+        self._batch_size, self._frames, self._box = batch_size, frames, box
+        self.level = options.threshold or 0.5
         self.written: list[Path] = []
         self.skipped: list[str] = []
         self.empty: list[Path] = []
@@ -294,7 +329,7 @@ class Prediction:
             # an image that did not fit into memory beside others may fit alone
             for source, target in self._predict_in_parallel(jobs, bar):
                 try:
-                    self._write(self._inferencer(source), source, target)
+                    self._write(self._inferencer(source, box=self._box), source, target)
                 except IMAGE_ERRORS as error:
                     self._skip(source, error)
                 bar.update()
@@ -333,21 +368,23 @@ class Prediction:
             nonlocal found
             results = self._predict(reader, stem=stem_of(source), on_error=_raise)
             for result in tqdm(results, desc=printable(source.name), unit='frame'):
-                found |= not result.is_empty
+                found |= not self._is_empty(result)
                 yield result
 
         try:
-            if self._kind == 'cutout' and not self._frames:
+            if _is_transparent(self._options) and not self._frames:
                 raise ValueError(_NOT_TRANSPARENT)
             reader = VideoReader(source)
             results = predict(reader)
             if self._frames:
                 self._write_frames(results, source, target)
             else:
+                options = replace(self._options, crop=None)  # all frames have one size
+                target.parent.mkdir(parents=True, exist_ok=True)
                 with atomic_write(target) as unfinished:
                     writer = VideoWriter(unfinished, reader.fps)
                     for result in results:
-                        writer.write(RESULT_TYPES[self._kind](result))
+                        writer.write(np.asarray(_finish(result, options)))
                     writer.close()
                     self._record.add(target, unfinished, source)
             self.written.append(target)
@@ -361,31 +398,30 @@ class Prediction:
         self.skipped.append(f'{name}: {reason(error)}')
 
     def _write_frames(self, results: Iterable[DISResult], source: Path, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
         result = None
         for result in results:
-            self._save(result, source, folder / f'{result.index:06d}.png')
+            self._save(result, source, folder / f'{result.index:06d}.{self._options.format}')
         if result is None:
             raise ValueError('the video has no frames')
 
     def _write(self, result: DISResult, source: Path, target: Path) -> None:
         self._save(result, source, target)
         self.written.append(target)  # in the thread: an interrupted run finishes what it has begun
-        self.empty += [source] if result.is_empty else []
+        self.empty += [source] if self._is_empty(result) else []
         self.first_only += [source] if result.has_more_frames else []
 
+    def _is_empty(self, result: DISResult) -> bool:
+        return not result.mask.max() > self.level
+
     def _save(self, result: DISResult, source: Path, target: Path) -> None:
-        image = Image.fromarray(RESULT_TYPES[self._kind](result))
-        options = {} if image.mode == 'L' else result.metadata
+        finished = _finish(result, self._options)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target) as unfinished:
-            image.save(unfinished, format='PNG', **options)
+            save(finished, unfinished, self._options, result.metadata)
             self._record.add(target, unfinished, source)
 
     def _predict(self, images: Iterable, **options) -> Iterable[DISResult]:
-        for result in self._inferencer(images, batch_size=self._batch_size, **options):
-            if self._kind == 'edge' and result.edge is None:
-                raise NoEdgesError('the model predicts no edges: choose another --type')
-            yield result
+        return self._inferencer(images, batch_size=self._batch_size, box=self._box, **options)
 
 
 def _raise(name: str, error: Exception) -> None:

@@ -206,6 +206,17 @@ def open_lazily(file: BinaryIO) -> Image.Image:
     return image
 
 
+def open_stream(stream: BinaryIO, name: str) -> Image.Image:
+    """Opens the image that a stream, e.g. standard input, holds up to its end.
+
+    Raises:
+        ValueError: If it holds none; the message names it.
+    """
+    content = stream.read()
+    with _name_file_in_errors(name, content):
+        return open_lazily(io.BytesIO(content))
+
+
 def _open(file: BinaryIO) -> Image.Image:
     try:
         return Image.open(file)

@@ -73,6 +73,26 @@ def test_path_array_and_pillow_image_are_the_same(two_channels, tmp_path, draw_p
     assert inferencer(rgb, stem='cafe\u0301').stem == 'caf\u00e9'  # as macOS decomposes names
 
 
+@pytest.mark.parametrize(
+    ('box', 'seen'), [((20, 10, 40, 30), (18, 8, 42, 32)), ((-9, 20, 30, 99), (0, 12, 34, 33))]
+)
+def test_box_is_predicted_alone_with_its_margin_and_put_back(diffusion, draw_pair, box, seen):
+    inferencer = DISInferencer(*diffusion, device='cpu', edge=True)
+    rgb = draw_pair(height=33, width=47)[0]
+    left, top, right, bottom = seen
+    result = inferencer(rgb, box=box)
+    part = inferencer(np.ascontiguousarray(rgb[top:bottom, left:right]))
+    for name in ('mask', 'edge'):
+        whole = getattr(result, name)
+        assert whole.shape == (33, 47)
+        np.testing.assert_array_equal(whole[top:bottom, left:right], getattr(part, name))
+        whole[top:bottom, left:right] = 0
+        assert not whole.any()
+    np.testing.assert_array_equal(result.image, rgb)
+    with pytest.raises(ValueError, match='box 47,0,60,9: the image, 47x33, has no pixel in it'):
+        inferencer(rgb, box=(47, 0, 60, 9))
+
+
 def test_grey_array_is_a_grey_image(two_channels, draw_pair):
     inferencer = DISInferencer(*two_channels, device='cpu')
     grey = draw_pair()[1]
@@ -438,10 +458,10 @@ def test_errors_of_an_image_are_reported_in_one_line(
     inferencer = DISInferencer(*two_channels, device='cpu')
     prepare = inferencer.prepare
 
-    def fail_once(image, stem, index):
+    def fail_once(image, stem, index, box):
         if index == 1:
             raise error
-        return prepare(image, stem, index)
+        return prepare(image, stem, index, box)
 
     monkeypatch.setattr(inferencer, 'prepare', fail_once)
     reports = []

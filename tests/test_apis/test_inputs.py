@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mmdiffdis.apis import find_pictures, inputs, name_results
+from mmdiffdis.apis.inputs import name_results_in_tree
 
 
 @pytest.fixture
@@ -136,3 +137,18 @@ def test_links_of_equal_names_are_named_after_their_own_folders(tmp_path):
         images[-1].symlink_to(tmp_path / 'store' / name)
     results = name_results(images, tmp_path / 'out')
     assert [result.name for result in results] == ['one_a.png.png', 'two_a.png.png']
+
+
+def test_results_are_in_the_sub_folders_of_their_images(tmp_path):
+    photos = tmp_path / 'photos'
+    images = [photos / 'a.jpg', photos / 'x' / 'a.jpg', photos / 'x' / 'a.png', tmp_path / 'b.jpg']
+
+    def name(images):
+        return name_results_in_tree(
+            images, [photos], tmp_path / 'out', lambda image: image.stem[2:]
+        )
+
+    expected = ['a', 'x/a.jpg', 'x/a.png', 'b']
+    assert name(images) == [tmp_path / 'out' / each for each in expected]
+    with pytest.raises(ValueError, match="out/x' would be a result and a folder of results"):
+        name([*images, photos / 'x.mp4'])

@@ -1,6 +1,7 @@
 """Files that tools/predict.py writes, skips and refuses."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -21,10 +22,11 @@ from PIL import Image, ImageCms
 
 from mmdiffdis.apis import DISInferencer, inference
 from mmdiffdis.apis.precision import PRECISIONS
-from mmdiffdis.apis.predicting import RESULT_TYPES, Prediction
+from mmdiffdis.apis.predicting import Prediction
 from mmdiffdis.apis.video import VideoReader, VideoWriter
+from mmdiffdis.images.finishing import finish
 from mmdiffdis.images.foreground import foreground_colour
-from mmdiffdis.utils.shipped import shipped_models
+from mmdiffdis.images.options import ResultOptions
 
 predict = load_tool('predict.py')
 
@@ -243,7 +245,6 @@ def test_killed_run_goes_on_where_it_stopped(model, tmp_path, draw_pair, capsys)
 
 def test_choices_are_those_of_the_package():
     assert set(predict.PRECISIONS) == set(PRECISIONS)
-    assert set(predict.TYPES) == set(RESULT_TYPES)
     assert predict.COMPILE_MODES == inference.COMPILE_MODES
 
 
@@ -283,6 +284,8 @@ def test_second_run_does_what_the_first_did_not(model, photos, tmp_path, capsys)
         (['--tf32'], 'tf32 False, now True'),
         (['--seed', '5'], 'seed None, now 5'),
         (['--precision', 'bfloat16'], 'bfloat16'),
+        (['--clean', '--threshold', '0.4'], 'threshold None, now 0.4; clean None, now True'),
+        (['--box', '0,0,20,20'], r'box None, now \[0, 0, 20, 20\]'),
         ([], 'was changed'),
         ([], 'does not list it'),
     ],
@@ -300,6 +303,110 @@ def test_results_of_another_run_are_refused(model, photos, tmp_path, options, ch
     assert names(out) == ['b.c.png'] and (out / 'b.c.png').read_bytes() == before
     assert run(model, photos, '--out', out, *options, '--overwrite') == 0
     assert run(model, photos, '--out', out, *options) == 0
+
+
+def test_results_are_finished_as_options_say(model, photos, tmp_path, capsys):
+    Image.new('RGB', (8, 8), 'blue').save(tmp_path / 'blue.png')
+    out, image = tmp_path / 'out', photos / 'a #1.jpg'
+    options = ['--type', 'cutout', '--crop', '2', '--threshold', '0.6', '--clean', '--size', '90']
+    options += ['70', '--background', tmp_path / 'blue.png', '--format', 'webp']
+    assert run(model, photos, '--out', out, *options) == 0
+    assert names(out) == ['a #1.webp', 'b.c.webp']
+    predicted = DISInferencer(*model, device='cpu')(image)
+    expected = finish(
+        predicted.image,
+        predicted.mask,
+        ResultOptions(
+            'cutout',
+            crop=2,
+            threshold=0.6,
+            clean=True,
+            size=(90, 70),
+            background=str(tmp_path / 'blue.png'),
+        ),
+    )
+    np.testing.assert_array_equal(np.array(Image.open(out / 'a #1.webp')), np.array(expected))
+    capsys.readouterr()
+    assert run(model, photos, '--out', out, *options) == 0
+    assert '0 of 2 written' in capsys.readouterr().out
+    Image.new('RGB', (8, 8), 'red').save(tmp_path / 'blue.png')
+    assert run(model, photos, '--out', out, *options) == 0
+    assert '2 of another input, config or weights' in capsys.readouterr().out
+
+
+def test_box_outside_of_an_image_is_reported(model, photos, tmp_path, capsys):
+    assert run(model, photos, '--out', tmp_path / 'out', '--box', '40,5,56,40') == 1
+    assert names(tmp_path / 'out') == ['a #1.png']
+    mask = np.array(Image.open(tmp_path / 'out' / 'a #1.png'))
+    assert mask.any() and not mask[:, :38].any()
+    assert 'b.c.png: box 40,5,56,40: the image, 30x61, has no' in capsys.readouterr().err
+
+
+def test_sub_folders_are_kept(model, photos, tmp_path):
+    for name in ('x', 'x/y'):
+        (photos / name).mkdir()
+        (photos / name / 'a #1.jpg').write_bytes((photos / 'a #1.jpg').read_bytes())
+    out = tmp_path / 'out'
+    assert run(model, photos / '**' / '*.jpg', photos / 'b.c.png', '--out', out, '--keep-tree') == 0
+    written = {str(path.relative_to(out)) for path in out.rglob('*.png')}
+    assert written == {'a #1.png', 'b.c.png', 'x/a #1.png', 'x/y/a #1.png'}
+
+
+class TestStreams:
+    """Standard input and output."""
+
+    @pytest.fixture
+    def stdin(self, photos, monkeypatch) -> None:
+        content = (photos / 'b.c.png').read_bytes()
+        monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(content)))
+
+    def test_hold_the_image_alone(self, model, stdin, photos, tmp_path, capsysbinary):
+        assert run(model, '-', '--format', 'tiff') == 0
+        written = Image.open(io.BytesIO(capsysbinary.readouterr().out))
+        assert written.format == 'TIFF' and written.size == (30, 61)
+        assert run(model, photos / 'b.c.png', '--out', '-') == 0
+        same = Image.open(io.BytesIO(capsysbinary.readouterr().out))
+        np.testing.assert_array_equal(np.array(written), np.array(same))
+        assert run(model, photos / 'b.c.png', '--out', tmp_path) == 0
+        np.testing.assert_array_equal(np.array(written), np.array(Image.open(tmp_path / 'b.c.png')))
+
+    def test_that_hold_no_image_are_refused(self, model, monkeypatch, capsysbinary):
+        monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(b'no image')))
+        with pytest.raises(SystemExit, match="cannot read 'standard input' as an image"):
+            run(model, '-')
+        assert capsysbinary.readouterr().out == b''
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ('a.jpg --quality 50', 'quality in png'),
+        ('a.jpg --background red', 'background of type mask'),
+        ('a.jpg --type cutout --format jpg', 'jpg has no transparency'),
+        ('a.jpg --crop b.jpg', "argument --crop: invalid int value: 'b.jpg'"),
+        ('a.jpg --box 5,5,5,9', "'5,5,5,9': expected left,top,right,bottom in pixels"),
+        ('a.jpg --box 5,5', "'5,5': expected left,top,right,bottom in pixels"),
+        ('a.jpg --keep-tree', "expected a pattern, in quotes, e.g. 'photos/**/*.jpg'"),
+        ('- --out out', "the result of input '-' goes to standard output: leave out --out"),
+        ('- a.jpg', 'expected one image for standard output'),
+        ('photos/* --out -', 'expected one image for standard output'),
+        ('- --overwrite', '--overwrite changes nothing of one image to standard output'),
+    ],
+)
+def test_options_without_effect_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        predict.parse_args(arguments.split())
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_arguments_are_parsed_without_heavy_imports():
+    program = (
+        'import runpy, sys\n'
+        f'tool = runpy.run_path({str(ROOT / "tools" / "predict.py")!r})\n'
+        'tool["parse_args"](["a.jpg", "--type", "cutout", "--background", "red"])\n'
+        'assert not {"cv2", "mmdiffdis", "mmengine", "numpy", "torch"} & sys.modules.keys()\n'
+    )
+    subprocess.run([sys.executable, '-c', program], check=True)
 
 
 @pytest.mark.parametrize(
@@ -504,6 +611,21 @@ def test_frames_have_the_masks_of_single_images(model, clip, tmp_path):
         np.testing.assert_array_equal(np.array(Image.open(path)), expected)
 
 
+def test_options_of_results_in_videos(model, clip, tmp_path, capsys):
+    options = ['--type', 'cutout', '--background', 'blur', '--crop', '--size', '64', '48']
+    assert run(model, clip, '--out', tmp_path / 'out', *options) == 0
+    assert 'without effect here: --crop (a video, without --frames)' in capsys.readouterr().err
+    frames = [*VideoReader(tmp_path / 'out' / 'clip.mp4')]
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 5
+    options += ['--frames', '--format', 'jpg']
+    assert run(model, clip, '--out', tmp_path / 'frames', *options) == 0
+    assert 'without effect' not in capsys.readouterr().err
+    written = sorted((tmp_path / 'frames' / 'clip').iterdir())
+    assert [path.name for path in written] == [f'{i:06d}.jpg' for i in range(5)]
+    with pytest.raises(SystemExit, match=r'000000\.jpg. is not what.*crop 0, now None'):
+        run(model, clip, '--out', tmp_path / 'frames', *options[:4], '--frames', '--format', 'jpg')
+
+
 def test_frames_of_another_run_are_not_replaced(model, clip, tmp_path):
     out = tmp_path / 'out'
     assert run(model, clip, '--out', out, '--frames') == 0
@@ -542,7 +664,7 @@ def test_video_never_replaces_itself(model, clip, options):
 
 
 def test_transparent_video_is_refused(model, clip, tmp_path):
-    with pytest.raises(SystemExit, match='cannot be transparent: choose --frames'):
+    with pytest.raises(SystemExit, match='cannot be transparent: choose --background, --frames'):
         run(model, clip, '--out', tmp_path / 'out', '--type', 'cutout')
 
 
@@ -621,7 +743,7 @@ def test_further_frames_are_warned_of_and_counted(model, tmp_path, monkeypatch, 
 def test_video_among_images_leaves_their_cutouts(model, photos, clip, tmp_path, capsys):
     assert run(model, photos, clip, '--out', tmp_path / 'out', '--type', 'cutout') == 1
     assert names(tmp_path / 'out') == ['a #1.png', 'b.c.png']
-    assert 'clip.mp4: a video cannot be transparent: choose --frames' in capsys.readouterr().err
+    assert 'clip.mp4: a video cannot be transparent: choose --background' in capsys.readouterr().err
 
 
 def test_long_names(model, photos, tmp_path):
@@ -677,7 +799,7 @@ class TestModels:
         assert f'error: {names}: expected ' in capsys.readouterr().err
 
     def test_names_are_those_of_the_package(self):
-        assert set(predict.MODELS) == set(shipped_models())
+        assert predict.MODELS[0] == 'u2netp'
         for name in predict.MODELS:
             assert DISInferencer(name, name, 'cpu').model is not None
 
