@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from scipy.io import loadmat
 from tqdm import tqdm
 
 from ..images.reading import read_image, read_rgb, read_size
@@ -93,6 +92,8 @@ def write_pair(out: Path, stem: str, image: Photograph, mask: np.ndarray) -> Non
 
 def clothing_co_parsing(source: Path) -> Iterator[Sample]:
     """Yields the photographs with labels of pixels, all but the first of which are foreground."""
+    from scipy.io import loadmat  # which scikit-image requires; other layouts do not need it
+
     for path in _files(source / 'annotations' / 'pixel-level', ['.mat']):
 
         def read(path: Path = path) -> tuple[Photograph, np.ndarray]:
