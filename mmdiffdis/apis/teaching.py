@@ -49,9 +49,9 @@ def agreement(mask: np.ndarray, other: np.ndarray, threshold: float = 0.5) -> fl
 
 
 def sureness(mask: np.ndarray) -> float:
-    """Returns how little of a mask is grey: 1 nothing, 0 everything.
+    """Returns the share of a mask above a low threshold that is above a high one as well.
 
-    It is the intersection over union of what is above a high and what is above a low threshold.
+    It is 1 if nothing is grey, and 0 if nothing is white.
 
     Source: the stability score of Kirillov et al., Segment Anything, 2023.
 

@@ -21,9 +21,9 @@ from ..utils.seeding import seed_words
 from .compositing import composite
 from .pairing import IMAGE_SUFFIXES, short_name
 
-Photograph = Path | np.ndarray  # a file, or RGB uint8 [H, W, 3]
+ImageOrFile = Path | np.ndarray  # a file, or RGB uint8 [H, W, 3]
 # A stem, and what reads or makes its image and its mask, uint8 [H, W].
-Sample = tuple[str, Callable[[], tuple[Photograph, np.ndarray]]]
+Sample = tuple[str, Callable[[], tuple[ImageOrFile, np.ndarray]]]
 
 _FINE = 4  # samples of a polygon along each side of a pixel
 _MASK_FOLDERS = ('mask', 'gt', 'ground', 'label', 'annot', 'matte')  # parts of their names
@@ -76,7 +76,7 @@ def convert(samples: Iterator[Sample], out: Path) -> tuple[int, dict[str, list[s
     return len(stems) - sum(map(len, left_out.values())), left_out
 
 
-def write_pair(out: Path, stem: str, image: Photograph, mask: np.ndarray) -> None:
+def write_pair(out: Path, stem: str, image: ImageOrFile, mask: np.ndarray) -> None:
     """Writes an image to `out`/im, a file as it is, and its mask to `out`/gt."""
     for name in ('im', 'gt'):
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def clothing_co_parsing(source: Path) -> Iterator[Sample]:
 
     for path in _files(source / 'annotations' / 'pixel-level', ['.mat']):
 
-        def read(path: Path = path) -> tuple[Photograph, np.ndarray]:
+        def read(path: Path = path) -> tuple[ImageOrFile, np.ndarray]:
             arrays = [value for key, value in loadmat(path).items() if not key.startswith('__')]
             if len(arrays) != 1 or arrays[0].ndim != 2:
                 raise ValueError(f'{len(arrays)} arrays: expected one, of labels of pixels')
@@ -110,7 +110,7 @@ def davis(source: Path) -> Iterator[Sample]:
     masks = source / 'Annotations'
     for path in _files(masks / '480p' if (masks / '480p').is_dir() else masks, ['.png']):
 
-        def read(path: Path = path) -> tuple[Photograph, np.ndarray]:
+        def read(path: Path = path) -> tuple[ImageOrFile, np.ndarray]:
             image = source / 'JPEGImages' / path.relative_to(masks).with_suffix('.jpg')
             # a palette's numbers of objects, or 0 and 255
             return image, np.uint8(np.array(read_image(str(path))) > 0) * _WHOLE
@@ -144,7 +144,7 @@ def oxford_pets(source: Path) -> Iterator[Sample]:
     """Yields the photographs with their trimaps, whose border becomes a ramp."""
     for path in _files(source / 'annotations' / 'trimaps', ['.png']):
 
-        def read(path: Path = path) -> tuple[Photograph, np.ndarray]:
+        def read(path: Path = path) -> tuple[ImageOrFile, np.ndarray]:
             trimap = np.array(read_image(str(path)))  # 1 foreground, 2 background, 3 border
             to_inside, to_outside = (
                 cv2.distanceTransform(np.uint8(trimap != value), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -185,7 +185,7 @@ def coco(source: Path, labels: Collection[str] = ()) -> Iterator[Sample]:
     for entry in content['images']:
         name = Path(entry['file_name'])
 
-        def read(entry: dict = entry, name: Path = name) -> tuple[Photograph, np.ndarray]:
+        def read(entry: dict = entry, name: Path = name) -> tuple[ImageOrFile, np.ndarray]:
             found = [path for path in files[name.name] if path.as_posix().endswith(name.as_posix())]
             found = found or files[name.name]
             if len(found) != 1:
@@ -210,10 +210,10 @@ def labelme(source: Path, labels: Collection[str] = ()) -> Iterator[Sample]:
     """
     for path in _files(source, ['.json']):
 
-        def read(path: Path = path) -> tuple[Photograph, np.ndarray]:
+        def read(path: Path = path) -> tuple[ImageOrFile, np.ndarray]:
             content = _read_json(path)
             # written on Windows, perhaps, and moved with the image since
-            image: Photograph = path.parent / content['imagePath'].replace('\\', '/')
+            image: ImageOrFile = path.parent / content['imagePath'].replace('\\', '/')
             if not image.exists():
                 image = path.parent / image.name
             if not image.exists() and content.get('imageData'):
@@ -250,7 +250,7 @@ def cutouts(
         for number in range(copies):
             stem = f'{stem_of(path)}_{number}' if copies > 1 else stem_of(path)
 
-            def read(path: Path = path, stem: str = stem) -> tuple[Photograph, np.ndarray]:
+            def read(path: Path = path, stem: str = stem) -> tuple[ImageOrFile, np.ndarray]:
                 image = read_image(str(path))
                 if not image.has_transparency_data:
                     raise ValueError('it has no alpha channel')
