@@ -25,6 +25,11 @@ COMMANDS = {
     'convert-onnx': ('model_converters/onnx_to_mmseg.py', 'a checkpoint of an ONNX file'),
     'publish': ('model_converters/publish_model.py', 'the weights of a checkpoint alone'),
     'latents': ('dataset_converters/encode_latents.py', 'encode a training set once'),
+    'convert-data': (
+        'dataset_converters/to_dis.py',
+        'pairs of COCO, labelme, DAVIS, cut-outs, ...',
+    ),
+    'teach': ('dataset_converters/teach.py', "pairs of photographs and a model's masks"),
     'synthetic': ('dataset_converters/synthetic_dis.py', 'draw a synthetic data set'),
     'zoo': ('zoo.py', 'list models: configs, weights, licences, what was verified'),
     'demo': ('demo.py', 'train, score and predict on synthetic images, in minutes on a CPU'),

@@ -76,6 +76,7 @@ setup(
         'lora': ['peft>=0.17'],  # model.lora: fine-tuning adapters alone
         'convert': ['transformers'],  # once, for the empty prompt's embedding
         'heif': ['pillow-heif'],  # HEIC, as phones write it
+        'ray': ['ray[data]'],  # predicting on many machines (docs/usage.md)
         'onnx': ['onnx', 'onnxruntime'],  # onnx_to_mmseg.py; the latter to compare
         'tests': [
             'pytest>=8',

@@ -5,14 +5,14 @@ MODEL is the name of a model that comes with the package: u2netp (for photograph
 if none is given, or diffdis_tiny (for synthetic images). A CONFIG is given by its file, its name in
 configs/ or a MODEL; CKPT is a .pth or .safetensors file, a URL or a MODEL.
 
-Inputs are files, folders (every file directly inside, except hidden ones) and glob patterns (`**`
-searches sub-folders). Each result is written to `DIR/<stem>.png`, at the size of its image as a
-viewer shows it; with --keep-tree, in the sub-folder in which a pattern found the image. Images of
-the same stem keep their whole file name in the result's, preceded by the folder's if that is not
-enough. A file that cannot be read is reported at the end, and the others are predicted; a full disk
-ends the run. A folder of inputs cannot be --out; results in --out that a pattern reaches are left
-out. The input `-` is one image from standard input; its result goes to standard output, as that of
-one file does with `--out -`.
+Inputs are files, folders (every file directly inside, except hidden ones), glob patterns (`**`
+searches sub-folders) and `@FILE`, a file that lists any of these, one a line. Each result is
+written to `DIR/<stem>.png`, at the size of its image as a viewer shows it; with --keep-tree, in the
+sub-folder in which a pattern found the image. Images of the same stem keep their whole file name in
+the result's, preceded by the folder's if that is not enough. A file that cannot be read is reported
+at the end, and the others are predicted; a full disk ends the run. A folder of inputs cannot be
+--out; results in --out that a pattern reaches are left out. The input `-` is one image from
+standard input; its result goes to standard output, as that of one file does with `--out -`.
 
 Results are written whole or not at all, and DIR/predict.json records where each comes from.
 Finished results are skipped, so that an interrupted run goes on where it stopped if it is repeated;
@@ -23,6 +23,9 @@ A video becomes a video, `DIR/<stem>.mp4`, all frames of which start from the sa
 sound (a last odd column or row is cut off); or, with --frames, the images `DIR/<stem>/000000.png`,
 ..., which are all made again if the run is repeated. Without --frames, --crop, --format and
 --quality do not apply to videos.
+
+Processes and machines share the inputs if a Slurm array, srun or torchrun starts the command, or by
+--shard 1/4 to 4/4, with equal inputs and --out. The last to end reports that all is done.
 
 Exit code: 0 if everything was done, 1 if files were skipped or the command holds a mistake, 130 if
 it was interrupted (Ctrl-C).
@@ -84,10 +87,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        fromfile_prefix_chars='@',
         usage='%(prog)s [MODEL | CONFIG CKPT] INPUT [INPUT ...] [OPTION ...]',
     )
+    parser.convert_arg_line_to_args = lambda line: [line] if line.strip() else []
     add = parser.add_argument
-    add('input', nargs='+', metavar='INPUT', help='files, folders or glob patterns')
+    add('input', nargs='+', metavar='INPUT', help='files, folders, glob patterns or @FILE')
     add(
         '--out', type=_folder, help='folder for the results (default: masks/, ... beside the input)'
     )
@@ -115,6 +120,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--overwrite', action='store_true', help='replace results that are there')
     add('--frames', action='store_true', help='write the frames of a video as images')
     add('--device', help="e.g. 'cuda:0' or 'cpu' (default: a GPU if there is one)")
+    add('--shard', metavar='I/N', help="share of the inputs (default: the launcher's, or 1/1)")
     add('--seed', type=int, help="seed of the noise (default: the config's)")
     add('--batch-size', type=int, default=1, help='number of images at once')
     add('--precision', choices=PRECISIONS, default='float32')
@@ -162,6 +168,7 @@ def _check(args: argparse.Namespace) -> None:
         '--overwrite': args.overwrite,
         '--frames': args.frames,
         '--batch-size': args.batch_size != 1,
+        '--shard': args.shard is not None,
     }
     for option, is_given in unused.items():
         if is_given and is_stream:
@@ -245,7 +252,6 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmdiffdis.apis.configs import image_transforms, load_config
     from mmdiffdis.apis.predicting import (
-        RECORD_NAME,
         NoEdgesError,
         Prediction,
         Record,
@@ -253,6 +259,7 @@ def main(argv: list[str] | None = None) -> int:
         hash_weights,
         plan,
     )
+    from mmdiffdis.apis.shards import find_shard, local_gpu, report_together
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.images.options import ResultOptions
     from mmdiffdis.utils.environment import versions
@@ -264,14 +271,18 @@ def main(argv: list[str] | None = None) -> int:
         if args.out.is_file():
             raise NotADirectoryError(f"--out '{args.out}' is a file: expected a folder for results")
         config = load_config(args.config, needs=['model'])
-        record = Record(args.out)
         options = ResultOptions(**args.options)
         patterns = filter(is_pattern, args.input if args.keep_tree else ())
         starts = [*map(folder_of, patterns)]
-        jobs, left_out = plan(args.input, options, record, args.frames, starts)
+        shard = find_shard(args.shard)
+        record = Record(args.out, shard)
+        all_jobs, left_out = plan(args.input, options, record, args.frames, starts)
+        jobs = shard.of(all_jobs)
+        if shard.count > 1:
+            print(f'share {shard} ({shard.origin}): {len(jobs)} of {len(all_jobs)} inputs')
         if left_out:
             print(f"left out {left_out} of the inputs: results in --out '{args.out}'")
-        check_writable(args.out / RECORD_NAME)
+        check_writable(record.path)
         inferencer = _load(args, config)
         decisive = {name: getattr(args, name) for name in DECISIVE} | args.options
         decisive.pop('format')  # the result's name has it
@@ -285,7 +296,9 @@ def main(argv: list[str] | None = None) -> int:
         record.set_run(settings, details)
         remaining = [job for job in jobs if args.overwrite or not record.is_done(job[1], job[0])]
         outdated = 0 if args.overwrite else sum(result.is_file() for _, result in remaining)
-    for option in unused_options(args, config, [source for source, _ in jobs], inferencer.device):
+    for option in unused_options(
+        args, config, [source for source, _ in all_jobs], inferencer.device
+    ):
         print(f'without effect here: {option}', file=sys.stderr)
     prediction = Prediction(inferencer, record, options, args.batch_size, args.frames, args.box)
     start = time.perf_counter()
@@ -323,6 +336,15 @@ def main(argv: list[str] | None = None) -> int:
         print(f'skipped {line}', file=sys.stderr)
     if stopped:
         print(f'stopped: {stopped}; the same command goes on from here', file=sys.stderr)
+
+    def report_all() -> None:
+        done, skipped = record.summarise(all_jobs)
+        print(f'all shares: {done} of {len(all_jobs)} are done, {len(skipped)} skipped', flush=True)
+        for line in skipped:
+            print(f'  {printable(line)}', flush=True)
+
+    if shard.count > 1 and not interrupted:
+        report_together(report_all)
     if interrupted:
         return 128 + signal.SIGINT  # the convention of shells
     return 1 if prediction.skipped or stopped else 0

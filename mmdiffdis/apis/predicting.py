@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -30,9 +31,10 @@ from ..utils.parallel import map_ahead
 from .decoding import IMAGE_ERRORS, reason
 from .inference import PIXEL_BUDGET, Box, DISInferencer, DISResult
 from .inputs import find_pictures, name_results_in_tree
+from .shards import Shard
 from .video import VideoReader, VideoWriter, is_video
 
-RECORD_NAME = 'predict.json'
+_RECORD_NAMES = ('predict.json', 'predict-*-of-*.json')
 _NOT_TRANSPARENT = 'a video cannot be transparent: choose --background, --frames or another --type'
 
 
@@ -48,9 +50,10 @@ class Record:
     """`predict.json` in a folder of results, which says where each of them comes from.
 
     The file has a line of JSON for each run, with its settings, and one for each result, with its
-    run and with hashes of its input and of itself; the last line of a result counts. Lines are only
-    appended, so that a result costs one short write however many there are, and processes can share
-    a folder.
+    run and with hashes of its input and of itself. Lines are only appended, so that a result costs
+    one short write however many there are, and processes of one machine can share the file. Each of
+    several shards writes a file of its own, `predict-2-of-4.json`, and reads those of all, since
+    machines that append to one file of a network disk may replace each other's lines.
 
     A line is appended when its result is complete, just before it is renamed to its final name. A
     result counts as done if its hash is that of its line, so that a run can be killed at any
@@ -59,37 +62,49 @@ class Record:
 
     Args:
         folder: Folder of the results; it may not exist yet.
+        shard: The share of the inputs that this process predicts.
+
+    Attributes:
+        path: The file that this process writes.
 
     Raises:
         FileExistsError: If the folder has a file of this name that is no such record.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._path = folder / RECORD_NAME
+    def __init__(self, folder: Path, shard: Shard | None = None) -> None:
+        self.folder, self.shard = folder, shard or Shard()
+        index, count = self.shard.index + 1, self.shard.count
+        self.path = folder / (f'predict-{index}-of-{count}.json' if count > 1 else _RECORD_NAMES[0])
         # During a run, which asks for its video at each frame.
         self._hash_contents = lru_cache(8)(_hash_contents)
-        self._runs: dict[str, dict] = {}  # id -> settings
-        self._results: dict[str, dict] = {}  # path inside the folder -> entry
         self._read()
 
     def _read(self) -> None:
-        if not self._path.is_file():
-            return
-        text = self._path.read_text(encoding='utf-8', errors='replace')
-        if text and not text.startswith('{"run":'):
-            raise FileExistsError(
-                f"'{self._path}' is not a record of predictions: choose another --out"
-            )
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the run was killed, or the disk full, while it was written
-                continue
-            if 'result' in entry:
-                self._results[entry['result']] = entry
-            else:
-                self._runs[entry['run']] = entry['settings']
+        self._runs: dict[str, dict] = {}  # id -> settings
+        # path inside the folder -> entries; of another shard or an earlier run, all but one
+        self._results: dict[str, list[dict]] = defaultdict(list)
+        self._skipped: dict[str, str] = {}  # input -> reason
+        for path in self.files():
+            text = path.read_text(encoding='utf-8', errors='replace').lstrip()
+            if text and not text.startswith('{"run":'):
+                raise FileExistsError(
+                    f"'{path}' is not a record of predictions: choose another --out"
+                )
+            for line in text.splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:  # the run was killed, or the disk full, while it was written
+                    continue
+                if 'result' in entry:
+                    self._results[entry['result']].append(entry)
+                elif 'skipped' in entry:
+                    self._skipped[entry['skipped']] = entry['reason']
+                else:
+                    self._runs[entry['run']] = entry['settings']
+
+    def files(self) -> list[Path]:
+        """Returns the files of the record, of all shards."""
+        return sorted(path for name in _RECORD_NAMES for path in self.folder.glob(name))
 
     def set_run(self, settings: dict[str, Any], details: dict[str, Any]) -> None:
         """Sets what this run does.
@@ -106,7 +121,7 @@ class Record:
 
     def start(self) -> None:
         """Records this run, unless one of the same settings and details is recorded already."""
-        if self._run_id not in self._runs:
+        if self._run_id not in self._runs or not self.path.exists():
             self._runs[self._run_id] = self._settings
             self._append({'run': self._run_id, 'settings': self._settings, **self._details})
 
@@ -127,12 +142,30 @@ class Record:
             'file': self._hash(unfinished),
         }
         self._append(entry)
-        self._results[entry['result']] = entry
+        self._results[entry['result']].append(entry)
+
+    def skip(self, source: Path | str, reason: str) -> None:
+        """Records that an input could not be predicted."""
+        self._append({'skipped': str(source), 'run': self._run_id, 'reason': reason})
+
+    def summarise(self, jobs: list['Job']) -> tuple[int, list[str]]:
+        """Returns how many results of all shards are there, and 'file: reason' of those skipped."""
+        self._read()
+        missing = [
+            source
+            for source, result in jobs
+            if not result.exists()
+            or not any(
+                self._runs.get(entry['run']) == self._settings
+                for entry in self._results[self._name(result)]
+            )
+        ]
+        skipped = [path for path in map(str, missing) if path in self._skipped]
+        return len(jobs) - len(missing), [f'{path}: {self._skipped[path]}' for path in skipped]
 
     def holds(self, path: Path) -> bool:
         """Returns whether a file is a result of a recorded run, unchanged."""
-        inside = path.parent.resolve().is_relative_to(self.folder.resolve())
-        return inside and self._entry(path) is not None
+        return _is_inside(path, self.folder) and bool(self._entries(path))
 
     def is_done(self, result: Path, source: Path) -> bool:
         """Returns whether a result is there, made as this run would make it.
@@ -153,30 +186,34 @@ class Record:
         return result.is_file() and self._is_up_to_date(result, source)
 
     def _is_up_to_date(self, result: Path, source: Path) -> bool:
-        entry = self._entry(result)
-        if entry is None:
-            problems = [f'{RECORD_NAME} does not list it, or it was changed']
-        else:
-            before = {**self._runs[entry['run']], 'input': entry['input']}
-            options = [key for key in self._settings if key not in CONTENTS]
-            problems = [
-                f'{key} {before.get(key)}, now {self._settings[key]}'
-                for key in options
-                if before.get(key) != self._settings[key]
-            ]
+        now = {**self._settings, 'input': self._hash(source) if source.is_file() else None}
+        known = [
+            {**self._runs[entry['run']], 'input': entry['input']} for entry in self._entries(result)
+        ]
+        if any(all(before.get(key) == now[key] for key in now) for before in known):
+            return True
+        problems = [
+            f'{key} {before.get(key)}, now {now[key]}'
+            for before in known[-1:]
+            for key in now
+            if key not in CONTENTS and before.get(key) != now[key]
+        ]
+        if not known:
+            problems = [f'{self.path.name} does not list it, or it was changed']
         if problems:
             raise FileExistsError(
                 f"'{result}' is not what this run would make ({'; '.join(problems)}): choose "
                 'another --out, or --overwrite'
             )
-        now = {**self._settings, 'input': self._hash(source) if source.is_file() else None}
-        return all(before.get(key) == now[key] for key in CONTENTS)
+        return False
 
-    def _entry(self, result: Path) -> dict | None:
-        """Returns the entry of a result that is as it was written, or None."""
-        entry = self._results.get(self._name(result))
-        is_known = entry is not None and entry['run'] in self._runs
-        return entry if is_known and entry['file'] == self._hash(result) else None
+    def _entries(self, result: Path) -> list[dict]:
+        """Returns the entries of a result as it is."""
+        entries = [
+            entry for entry in self._results[self._name(result)] if entry['run'] in self._runs
+        ]
+        now = self._hash(result) if entries else ''
+        return [entry for entry in entries if entry['file'] == now]
 
     def _hash(self, path: Path) -> str:
         status = path.stat()
@@ -187,9 +224,10 @@ class Record:
         return path.relative_to(self.folder.resolve()).as_posix()
 
     def _append(self, entry: dict) -> None:
-        with self._path.open('a', encoding='utf-8') as file:
-            # begins with a line break, because the line before it may be torn
-            file.write(('\n' if file.tell() else '') + json.dumps(entry, default=str))
+        with self.path.open('a', encoding='utf-8') as file:
+            # begins with a line break, because the line before it may be torn, the first one too,
+            # because another process may be writing its first
+            file.write('\n' + json.dumps(entry, default=str))
 
 
 def hash_file(path: Path) -> str:
@@ -209,6 +247,11 @@ def hash_weights(model: nn.Module) -> str:
         total.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
         total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return total.hexdigest()
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Returns whether a file, or the link to one, lies in a folder or below it."""
+    return path.parent.resolve().is_relative_to(folder.resolve())
 
 
 Job = tuple[Path, Path]  # an image or video, and its result
@@ -233,11 +276,16 @@ def plan(
     Raises:
         FileNotFoundError: If an input does not exist.
         ValueError: If all inputs are results, if results would clash with each other or replace
-            inputs, or if nothing but videos is to be made transparent.
+            inputs, if nothing but videos is to be made transparent, or if inputs of shards are in
+            the folder for the results.
     """
     out = record.folder
     refuse_folder_of_inputs(out, map(Path, inputs))
-    found = [path for path in find_pictures(inputs) if path.name != RECORD_NAME]
+    found = [path for path in find_pictures(inputs) if not any(map(path.match, _RECORD_NAMES))]
+    if record.shard.count > 1 and any(_is_inside(path, out) for path in found):
+        raise ValueError(
+            f"inputs in --out '{out}', to which the other shards write: choose a folder beside them"
+        )
     sources = [path for path in found if not record.holds(path)]  # a pattern may reach into --out
     if not sources:
         raise ValueError(f"all inputs ({len(found)}) are results in --out '{out}'")
@@ -395,6 +443,7 @@ class Prediction:
     def _skip(self, name: str | Path, error: Exception) -> None:
         if is_disk_full(error):  # the next result could not be written either
             raise error
+        self._record.skip(name, reason(error))
         self.skipped.append(f'{name}: {reason(error)}')
 
     def _write_frames(self, results: Iterable[DISResult], source: Path, folder: Path) -> None:

@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -597,6 +599,27 @@ def test_emulated_precision_is_said(two_channels, monkeypatch, precision):
     assert not said
     DISInferencer(*two_channels, device='cpu', precision=precision)
     assert said == [f'this CPU emulates {precision}, which takes many times as long as float32']
+
+
+@pytest.mark.parametrize(
+    ('kind', 'precision'),
+    [('diffusion', 'float32'), ('two_channels', 'float32'), ('two_channels', 'bfloat16')],
+)
+def test_four_threads_give_the_masks_of_one(request, images, kind, precision):
+    model = request.getfixturevalue(kind)
+    inferencer = DISInferencer(*model, device='cpu', edge=True, precision=precision)
+    jobs = [(image, str(i)) for i, image in enumerate(images[:3])]
+    expected = [inferencer(*job) for job in jobs] * 4
+    start = threading.Barrier(4)
+
+    def predict(job: tuple[np.ndarray, str]) -> inference.DISResult:
+        return inferencer(*job)
+
+    with ThreadPoolExecutor(4, initializer=start.wait, initargs=(60,)) as pool:
+        for result, one in zip(pool.map(predict, jobs * 4), expected, strict=True):
+            np.testing.assert_array_equal(result.mask, one.mask)
+            if kind == 'diffusion':
+                np.testing.assert_array_equal(result.edge, one.edge)
 
 
 def test_prediction_after_a_fork_is_warned_of(two_channels, images, monkeypatch):

@@ -22,7 +22,7 @@ from PIL import Image, ImageCms
 
 from mmdiffdis.apis import DISInferencer, inference
 from mmdiffdis.apis.precision import PRECISIONS
-from mmdiffdis.apis.predicting import Prediction
+from mmdiffdis.apis.predicting import Prediction, Record
 from mmdiffdis.apis.video import VideoReader, VideoWriter
 from mmdiffdis.images.finishing import finish
 from mmdiffdis.images.foreground import foreground_colour
@@ -54,12 +54,13 @@ def run(model: list[str], *arguments: str | Path) -> int:
 
 def names(folder: Path) -> list[str]:
     """Names of the files in a folder, without the record."""
-    return sorted(path.name for path in folder.iterdir() if path.name != 'predict.json')
+    return sorted(path.name for path in folder.iterdir() if path.suffix != '.json')
 
 
 def entries(out: Path) -> list[dict]:
-    """Lines of the record."""
-    return [json.loads(line) for line in (out / 'predict.json').read_text().splitlines()]
+    """Lines of the record, of all shards."""
+    lines = [line for path in out.glob('predict*.json') for line in path.read_text().split('\n')]
+    return [json.loads(line) for line in lines if line]
 
 
 def test_masks_are_grey_at_the_size_of_their_images(model, photos, tmp_path, capsys):
@@ -821,3 +822,82 @@ def test_results_are_beside_the_input_without_out(tmp_path, monkeypatch, name, e
     (tmp_path / 'a' / 'b').mkdir(parents=True)
     (tmp_path / 'a' / 'x[1].jpg').touch()
     assert predict.parse_args([name, '--type', 'cutout']).out == Path(expected)
+
+
+@pytest.fixture
+def many(tmp_path) -> Path:
+    """A list of seven images, one of which cannot be read."""
+    (tmp_path / 'many').mkdir()
+    for i in range(6):
+        Image.new('L', (9, 7), 40 * i).save(tmp_path / 'many' / f'{i}.png')
+    (tmp_path / 'many' / 'broken.png').write_text('no image')
+    images = sorted((tmp_path / 'many').iterdir())
+    (tmp_path / 'list.txt').write_text('\n'.join(map(str, images)) + '\n\n')
+    return tmp_path / 'list.txt'
+
+
+def made(out: Path) -> list[str]:
+    return sorted(entry['result'] for entry in entries(out) if 'result' in entry)
+
+
+def test_shards_do_each_input_once(model, many, tmp_path, capsys, monkeypatch):
+    out, step = tmp_path / 'out', DISInferencer.predict
+
+    def interrupt(inferencer, batch):
+        if batch[0].stem == '3':
+            raise KeyboardInterrupt
+        return step(inferencer, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DISInferencer, 'predict', interrupt)
+        assert run(model, f'@{many}', '--out', out, '--shard', '2/2') == 130
+    assert made(out) == ['1.png'] and (out / 'predict-2-of-2.json').exists()
+    monkeypatch.setenv('SLURM_PROCID', '0')
+    monkeypatch.setenv('SLURM_NTASKS', '2')
+    capsys.readouterr()
+    assert run(model, f'@{many}', '--out', out) == 1
+    printed = capsys.readouterr().out
+    assert 'share 1/2 (SLURM_PROCID and SLURM_NTASKS): 4 of 7 inputs' in printed
+    assert '3 of 4 written' in printed and 'all shares: 4 of 7 are done, 1 skipped\n' in printed
+    assert f'  {many.parent / "many" / "broken.png"}: cannot' in printed
+    for shard, expected in [('3/3', 5), ('1/3', 6), ('2/3', 6)]:  # of another number
+        assert run(model, f'@{many}', '--out', out, '--shard', shard) == (shard == '1/3')
+        assert f'all shares: {expected} of 7 are done' in capsys.readouterr().out
+    assert made(out) == names(out) == [f'{i}.png' for i in range(6)]
+    assert run(model, f'@{many}', '--out', out, '--shard', '1/1') == 1
+    assert '0 of 7 written' in capsys.readouterr().out
+    # made anew by one shard, the result of another counts
+    assert run(model, f'@{many}', '--out', out, '--seed', '5', '--overwrite', '--shard', '1/1') == 1
+    assert run(model, f'@{many}', '--out', out, '--seed', '5') == 1
+    assert 'all shares: 6 of 7 are done' in capsys.readouterr().out
+    assert len(made(out)) == 12
+
+
+def test_shards_refuse_inputs_where_others_write(model, photos):
+    with pytest.raises(SystemExit, match='inputs in --out .*, to which the other shards write'):
+        run(model, photos, '--out', photos.parent, '--shard', '1/2')
+
+
+def test_processes_begin_a_record_at_the_same_time(tmp_path):
+    records = [Record(tmp_path) for _ in range(2)]
+    for i, record in enumerate(records):
+        record.set_run({'seed': i}, {})
+    for record in records:  # neither has read the other's
+        record.start()
+    assert [entry['settings']['seed'] for entry in entries(tmp_path)] == [0, 1]
+    assert len(Record(tmp_path)._runs) == 2
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_wait_for_each_other(model, many, tmp_path):
+    """The first to end has skipped a file, and its failure ends the others."""
+    command = ['-m', 'torch.distributed.run', '--nproc-per-node', '2', ROOT / 'tools/predict.py']
+    result = subprocess.run(
+        [sys.executable, *command, *model, f'@{many}', '--out', tmp_path / 'out'],
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stdout.count('all shares: 6 of 7 are done, 1 skipped') == 1, result.stderr
+    assert made(tmp_path / 'out') == [f'{i}.png' for i in range(6)]
