@@ -121,15 +121,31 @@ def make_page(models: dict[str, DISInferencer], max_pixels: int) -> gr.Blocks:
                 button = gr.Button('Cut out', variant='primary')
             with gr.Column(scale=2):
                 slider = gr.ImageSlider(
-                    label='Image and cut-out', type='filepath', interactive=False, elem_id='slider'
+                    label='Image and cut-out',
+                    type='filepath',
+                    interactive=False,
+                    buttons=['fullscreen'],
+                    elem_id='slider',
                 )
                 gallery = gr.Gallery(
-                    label='Cut-outs', columns=5, height=160, visible=False, allow_preview=False
+                    label='Cut-outs',
+                    columns=5,
+                    height=160,
+                    visible=False,
+                    allow_preview=False,
+                    object_fit='contain',
+                    buttons=[],
                 )
                 with gr.Row():
                     png = gr.DownloadButton('Download PNG', interactive=False)
                     archive = gr.DownloadButton('Download all as ZIP', interactive=False)
-                mask = gr.Image(label='Mask', type='filepath', interactive=False)
+                mask = gr.Image(
+                    label='Mask',
+                    type='filepath',
+                    interactive=False,
+                    height=320,
+                    buttons=['download', 'fullscreen'],
+                )
         results = gr.State(
             None, time_to_live=_KEPT_SECONDS, delete_callback=lambda state: state and state.remove()
         )
