@@ -128,6 +128,7 @@ def make_page(models: dict[str, DISInferencer], max_pixels: int) -> gr.Blocks:
                     elem_id='slider',
                 )
                 gallery = gr.Gallery(
+                    elem_id='cutouts',
                     label='Cut-outs',
                     columns=5,
                     height=160,
