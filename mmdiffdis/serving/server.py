@@ -238,23 +238,27 @@ def _count_bytes(receive: Receive, limit: int) -> Receive:
 
 def _store(form: FormData, options: Any, folder: Path) -> _Upload:
     """Stores the files of a form in a folder; its other fields are options."""
-    files = {name: value for name, value in form.items() if isinstance(value, UploadFile)}
-    if 'image' not in files or files.keys() - set(_FILES):
+    files: dict[str, list[UploadFile]] = {}
+    texts: dict[str, list[str]] = {}
+    for name, value in form.multi_items():
+        (files if isinstance(value, UploadFile) else texts).setdefault(name, []).append(value)
+    if 'image' not in files or files.keys() - set(_FILES) or max(map(len, files.values())) > 1:
         raise HTTPException(
-            422, f'files of the form: {[*files]}; expected image, and background or not'
+            422, f'files {[*files]} of the form: expected one image, and one background or none'
         )
-    for name, file in files.items():
+    for name, (file,) in files.items():
         with (folder / name).open('wb') as target:
             shutil.copyfileobj(file.file, target)
-    texts = {name: value for name, value in form.items() if isinstance(value, str)}
-    if 'size' in texts:
-        texts['size'] = form.getlist('size')
+    chosen = {
+        name: values if name == 'size' or len(values) > 1 else values[0]
+        for name, values in texts.items()
+    }
     try:
-        options = _Options.model_validate(options.model_dump(exclude_unset=True) | texts)
+        options = _Options.model_validate(options.model_dump(exclude_unset=True) | chosen)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
     background = folder / 'background' if 'background' in files else None
-    return _Upload(options, files['image'].filename, folder / 'image', background)
+    return _Upload(options, files['image'][0].filename, folder / 'image', background)
 
 
 def _result_options(kind: str, upload: _Upload, max_pixels: int) -> ResultOptions:

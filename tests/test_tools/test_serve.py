@@ -3,6 +3,7 @@
 import io
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -74,7 +75,7 @@ def test_64_clients_overflow_and_shutdown(server, model, draw_pair):
     with ThreadPoolExecutor(1) as client:
         answer = client.submit(httpx.post, f'{address}/v1/mask', content=noise, timeout=300)
         while not httpx.get(f'{address}/health').json()['requests'] and not answer.done():
-            pass
+            time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         assert answer.result().status_code == 200
     assert process.wait(60) == 0

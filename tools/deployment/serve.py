@@ -11,6 +11,7 @@ stays on the disk.
 """
 
 import argparse
+import signal
 import sys
 
 
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         models = load_models(args.model, args.device, args.precision)
     limits = Limits(args.requests, int(args.upload * 1e6), int(args.pixels * 1e6), args.seconds)
     app = make_app(models, args.batch_size, limits)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends without an error
     uvicorn.run(app, host=args.host, port=args.port, timeout_graceful_shutdown=int(args.seconds))
 
 
