@@ -113,7 +113,7 @@ def make_page(models: dict[str, DISInferencer], max_pixels: int) -> gr.Blocks:
         gr.Markdown('# Cut out the foreground\nDrop images, and slide between image and cut-out.')
         with gr.Row():
             with gr.Column(scale=1):
-                files = gr.File(label='Images', file_count='multiple', elem_id='images')
+                files = gr.File(label='Images', file_count='multiple', height=220, elem_id='images')
                 model = gr.Dropdown(list(models), label='Model')
                 background = gr.Radio(list(_BACKGROUNDS), value=_BACKGROUNDS[0], label='Background')
                 colour = gr.ColorPicker('#ffffff', label='Colour', visible=False)

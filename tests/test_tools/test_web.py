@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason='there is no Chromium'),
 ]
-PATIENCE = 300_000  # milliseconds
+PATIENCE = 120_000  # milliseconds
 
 
 @pytest.fixture(scope='module')
@@ -70,7 +70,7 @@ def cut_out(page: 'sync_api.Page', *files: Path) -> None:
     """Drops files on a fresh page, and presses the button."""
     page.reload()
     page.set_input_files('#images input[type=file]', files)
-    page.get_by_text(files[-1].name).wait_for()
+    page.locator(f'td[aria-label="{files[-1].name}"]').wait_for()
     page.get_by_role('button', name='Cut out', exact=True).click()
 
 
@@ -91,7 +91,7 @@ def test_background(page, photos, predicted):
     page.get_by_label('colour').check()
     page.get_by_label('Colour').wait_for()
     page.set_input_files('#images input[type=file]', photos[0])
-    page.get_by_text('0.png').wait_for()
+    page.locator('td[aria-label="0.png"]').wait_for()
     page.get_by_role('button', name='Cut out', exact=True).click()
     page.locator('#slider img').first.wait_for()
     cutout = Image.open(io.BytesIO(download(page, 'Download PNG')))
