@@ -24,6 +24,8 @@ COMMANDS = {
     'convert': ('model_converters/diffdis_to_mmseg.py', "one checkpoint of DiffDIS's release"),
     'convert-onnx': ('model_converters/onnx_to_mmseg.py', 'a checkpoint of an ONNX file'),
     'publish': ('model_converters/publish_model.py', 'the weights of a checkpoint alone'),
+    'web': ('deployment/web.py', 'masks and cut-outs on a web page'),
+    'serve': ('deployment/serve.py', 'masks and cut-outs for other programs, over HTTP'),
     'latents': ('dataset_converters/encode_latents.py', 'encode a training set once'),
     'convert-data': (
         'dataset_converters/to_dis.py',

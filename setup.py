@@ -12,6 +12,13 @@ README = ROOT / 'README.md'
 VERSION = re.search(
     r"^__version__ = '(.+)'$", (ROOT / 'mmdiffdis' / 'version.py').read_text(), re.MULTILINE
 ).group(1)
+WEB = ['gradio>=6']  # the page of `mmdiffdis web`
+SERVE = [  # `mmdiffdis serve`
+    'fastapi>=0.115',
+    'fastapi-offline',  # its page without a content delivery network
+    'python-multipart',
+    'uvicorn',
+]
 # In an installed package they are in `mmdiffdis/.mim`, where OpenMMLab's `mim` looks for them.
 BESIDE_THE_PACKAGE = ('configs', 'tools', 'model-index.yml')
 
@@ -77,6 +84,8 @@ setup(
         'convert': ['transformers'],  # once, for the empty prompt's embedding
         'heif': ['pillow-heif'],  # HEIC, as phones write it
         'ray': ['ray[data]'],  # predicting on many machines (docs/usage.md)
+        'web': WEB,
+        'serve': SERVE,
         'onnx': ['onnx', 'onnxruntime'],  # onnx_to_mmseg.py; the latter to compare
         'tests': [
             'pytest>=8',
@@ -90,6 +99,10 @@ setup(
             'tensorboard',
             'onnx',
             'onnxruntime',
+            *WEB,
+            *SERVE,
+            'httpx',
+            'playwright',  # drives Chromium, which it does not bring
         ],
     },
     classifiers=[

@@ -1,8 +1,12 @@
 """Functions that several test modules share."""
 
 import runpy
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,3 +60,30 @@ def locked_by_another_process(path: Path) -> Iterator[None]:
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def serving(tool: str, *arguments, log: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """Runs a tool that serves until the block ends; yields its process and address."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    address = f'http://127.0.0.1:{port}'
+    command = [sys.executable, ROOT / 'tools' / tool, *arguments, '--port', port, '--device', 'cpu']
+    with log.open('w') as output:
+        process = subprocess.Popen([*map(str, command)], stdout=output, stderr=output)
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(address)
+            except urllib.error.HTTPError:  # it answers
+                break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.2)
+            else:
+                break
+        yield process, address
+    finally:
+        process.kill()
+        process.wait()

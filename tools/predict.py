@@ -199,11 +199,12 @@ def unused_options(
 
 def _load(args: argparse.Namespace, config: 'Config') -> 'DISInferencer':
     from mmdiffdis.apis import DISInferencer
+    from mmdiffdis.apis.shards import local_gpu
 
     return DISInferencer(
         config,
         args.checkpoint,
-        args.device,
+        args.device or local_gpu(),
         edge=args.type in ('edge', 'panel'),
         seed=args.seed,
         precision=args.precision,
@@ -259,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
         hash_weights,
         plan,
     )
-    from mmdiffdis.apis.shards import find_shard, local_gpu, report_together
+    from mmdiffdis.apis.shards import find_shard, report_together
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.images.options import ResultOptions
     from mmdiffdis.utils.environment import versions

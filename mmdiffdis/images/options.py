@@ -87,18 +87,21 @@ class ResultOptions:
     @property
     def colour(self) -> tuple[int, int, int] | None:
         """Returns the background's colour, or None if it is none."""
-        from PIL import ImageColor
-
-        if self.background in (None, BLUR):
-            return None
-        try:
-            colour = ImageColor.getrgb(self.background)
-        except ValueError:
-            return None
-        return colour if len(colour) == 3 else None  # a fourth number is an opacity
+        return None if self.background in (None, BLUR) else parse_colour(self.background)
 
     @property
     def background_file(self) -> Path | None:
         """Returns the path of the image that is the background, or None."""
         is_file = self.background not in (None, BLUR) and self.colour is None
         return Path(self.background) if is_file else None
+
+
+def parse_colour(text: str) -> tuple[int, int, int] | None:
+    """Returns an opaque colour, or None if the text is none."""
+    from PIL import ImageColor
+
+    try:
+        colour = ImageColor.getrgb(text)
+    except ValueError:
+        return None
+    return colour if len(colour) == 3 else None  # a fourth number is an opacity

@@ -1,0 +1,1 @@
+"""Prediction for other programs and people: a server, and a web page."""
