@@ -76,7 +76,8 @@ setup(
         'lora': ['peft>=0.17'],  # model.lora: fine-tuning adapters alone
         'convert': ['transformers'],  # once, for the empty prompt's embedding
         'heif': ['pillow-heif'],  # HEIC, as phones write it
-        'onnx': ['onnx', 'onnxruntime'],  # onnx_to_mmseg.py; the latter to compare
+        # Exporting, running and reading ONNX files; predict.py needs onnxruntime alone.
+        'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'tests': [
             'pytest>=8',
             'pytest-xdist',
@@ -89,6 +90,7 @@ setup(
             'tensorboard',
             'onnx',
             'onnxruntime',
+            'onnxscript',
         ],
     },
     classifiers=[

@@ -3,7 +3,8 @@
 
 MODEL is the name of a model that comes with the package: u2netp (for photographs), which is taken
 if none is given, or diffdis_tiny (for synthetic images). A CONFIG is given by its file, its name in
-configs/ or a MODEL; CKPT is a .pth or .safetensors file, a URL or a MODEL.
+configs/ or a MODEL; CKPT is a .pth or .safetensors file, a URL or a MODEL. An ONNX file of `export`
+stands for both, as MODEL does.
 
 Inputs are files, folders (every file directly inside, except hidden ones) and glob patterns (`**`
 searches sub-folders). Each result is written to `DIR/<stem>.png`, at the size of its image as a
@@ -98,19 +99,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def _split(names: list[str]) -> tuple[str, str, list[str]]:
+def _split(names: list[str]) -> tuple[str, str | None, list[str]]:
     """Returns config, checkpoint and inputs; those that are not there are a model's of the package.
 
     A first name is that of a config if it ends in '.py', if a checkpoint follows, or if it is
-    neither there nor looks like a file or a pattern.
+    neither there nor looks like a file or a pattern. That of an ONNX file stands alone.
 
     Raises:
         ValueError: If there is a model, and no input.
     """
     first, second = names[0], ''.join(names[1:2])
     is_checkpoint = '://' in second or Path(second).suffix in WEIGHTS or second in MODELS
-    is_input = os.path.lexists(first) or Path(first).suffix or _is_pattern(first)
-    if is_checkpoint or first.endswith('.py') or not (is_input or first in MODELS):
+    is_onnx = first.endswith('.onnx')
+    is_input = not is_onnx and (os.path.lexists(first) or Path(first).suffix or _is_pattern(first))
+    is_alone = is_onnx or first in MODELS
+    if is_checkpoint or first.endswith('.py') or not (is_input or is_alone):
         if len(names) < 3:
             raise ValueError(
                 f'{" ".join(names)}: expected CONFIG CKPT INPUT..., or one of '
@@ -121,7 +124,7 @@ def _split(names: list[str]) -> tuple[str, str, list[str]]:
         return MODELS[0], MODELS[0], names
     if not second:
         raise ValueError(f'{first}: expected files, folders or patterns after the name of a model')
-    return first, first, names[1:]
+    return first, None if is_onnx else first, names[1:]
 
 
 def _beside(name: str) -> Path:

@@ -318,10 +318,12 @@ def _write(network: nn.Module, metadata: dict, path: Path) -> None:
 
 def _halve(path: Path) -> None:
     """Rewrites a file with inner tensors in float16, except where float16 is too coarse."""
-    import onnx
+    import onnx_ir
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     blocked = [*DEFAULT_OP_BLOCK_LIST, *_IN_FLOAT32]
-    model = convert_float_to_float16(str(path), keep_io_types=True, op_block_list=blocked)
-    large = model.ByteSize() > 2**31
-    onnx.save(model, path, save_as_external_data=large, location=f'{path.name}.data')
+    halved = convert_float_to_float16(str(path), keep_io_types=True, op_block_list=blocked)
+    model = onnx_ir.from_proto(halved)
+    model.graph.sort()  # the casts of the inputs come last
+    data = path.with_name(f'{path.name}.data')
+    onnx_ir.save(model, path, external_data=data.name if data.is_file() else None)
