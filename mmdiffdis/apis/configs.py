@@ -77,8 +77,9 @@ def load_config(
         FileNotFoundError: If there is no such config.
         ImportError: If an ONNX file is given and the package onnxruntime is not installed.
         TypeError: If `config` is something else.
-        ValueError: If an ONNX file is of another program; if an option is not of the form KEY=VALUE, or begins with a key that neither the
-            config nor `Runner` knows, or that changes nothing; if the config lacks what it needs.
+        ValueError: If an ONNX file is of another program; if an option is not of the form
+            KEY=VALUE, or begins with a key that neither the config nor `Runner` knows, or that
+            changes nothing; if the config lacks what it needs.
     """
     if isinstance(config, (str, Path)) and Path(config).suffix == '.onnx':
         settings = config_of_onnx(config)

@@ -24,7 +24,7 @@ from ..version import __version__
 from .configs import load_config
 from .inference import DISInferencer
 
-OPSET = 20
+OPSET = 18
 # Differences of masks that 99.9 % of their pixels must keep within.
 TOLERANCES = {'float32': 0.5 / 255, 'float16': 2 / 255}
 _SHARE = 99.9  # percent

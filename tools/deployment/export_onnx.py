@@ -63,11 +63,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f'{args.out}: ONNX opset {OPSET}, {args.precision}')
     print(f'  input  image  [batch, 3, {height}, {width}] float32')
     if noise := export.metadata['noise']:
-        stride = noise['stride']
-        print(
-            f'  input  noise  [batch, {noise["channels"]}, {height} / {stride}, {width} / {stride}] '
-            'float32'
-        )
+        sides = f'{height} / {noise["stride"]}, {width} / {noise["stride"]}'
+        print(f'  input  noise  [batch, {noise["channels"]}, {sides}] float32')
     print('  output mask   [batch, 1, height, width] float32')
     print(
         f'masks of photographs differ from those of PyTorch by {255 * export.maximum:.4f}/255 at '
