@@ -23,6 +23,7 @@ COMMANDS = {
     'ablation': ('analysis_tools/run_ablation.py', 'train and test several configs, in one table'),
     'convert': ('model_converters/diffdis_to_mmseg.py', "one checkpoint of DiffDIS's release"),
     'convert-onnx': ('model_converters/onnx_to_mmseg.py', 'a checkpoint of an ONNX file'),
+    'export': ('deployment/export_onnx.py', 'an ONNX file, which runs without PyTorch'),
     'publish': ('model_converters/publish_model.py', 'the weights of a checkpoint alone'),
     'web': ('deployment/web.py', 'masks and cut-outs on a web page'),
     'serve': ('deployment/serve.py', 'masks and cut-outs for other programs, over HTTP'),

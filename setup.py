@@ -86,7 +86,8 @@ setup(
         'ray': ['ray[data]'],  # predicting on many machines (docs/usage.md)
         'web': WEB,
         'serve': SERVE,
-        'onnx': ['onnx', 'onnxruntime'],  # onnx_to_mmseg.py; the latter to compare
+        # Exporting, running and reading ONNX files; predict.py needs onnxruntime alone.
+        'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'tests': [
             'pytest>=8',
             'pytest-xdist',
@@ -99,6 +100,7 @@ setup(
             'tensorboard',
             'onnx',
             'onnxruntime',
+            'onnxscript',
             *WEB,
             *SERVE,
             'httpx',

@@ -34,6 +34,7 @@ from ..utils.shipped import shipped_models
 from ..utils.stopwatch import Stopwatch
 from ..version import __version__
 from .configs import load_config, predicts_edges, with_test_options, without_loading
+from .exporting import export_onnx
 from .flops import build_on_meta, count_cost, parts_of
 from .inference import DISInferencer, DISResult
 
@@ -54,6 +55,7 @@ VARIANTS: dict[str, dict] = {
     ),
     'taesd_decoder': {},
     'taesd': {},
+    'onnx': {},
 }
 # Changes of a model whose latents are Stable Diffusion's; they change its masks.
 _TAESD = dict(type='TinyAutoencoder', init_cfg=dict(type='TAESDInit'))
@@ -237,7 +239,13 @@ def load_candidate(
     if cold and not checkpoint:
         config.model = ConfigDict(without_files(config.model))
     torch.manual_seed(0)  # random weights are the same in all variants of a model
-    inferencer = DISInferencer(config, checkpoint or None, device, **options)
+    if variant == 'onnx':
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, 'model.onnx')
+            export_onnx(config, checkpoint or None, file)
+            inferencer = DISInferencer(file, None, device)
+    else:
+        inferencer = DISInferencer(config, checkpoint or None, device, **options)
     candidate = Candidate(f'{Path(name).stem}, {variant}', model, inferencer, Stopwatch(device))
     candidate.time_stages()
     if variant == 'reference':
@@ -287,12 +295,15 @@ def measure_memory_alone(
 ) -> int | None:
     """Returns the peak memory of predicting an image in a process of its own, in bytes.
 
-    It includes the weights and is None where it is not known. The arguments are those of
+    It includes the weights and is None where it is not known: for the variant 'onnx', whose weights
+    onnxruntime holds. The arguments are those of
     `load_candidate`, whose errors are raised.
 
     Raises:
         OSError: If the process was killed.
     """
+    if variant == 'onnx':
+        return None
     variable, before = 'MALLOC_MMAP_THRESHOLD_', os.environ.get('MALLOC_MMAP_THRESHOLD_')
     os.environ[variable] = '65536'  # glibc returns larger blocks when they are freed
     try:

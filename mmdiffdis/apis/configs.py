@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS
 
 from ..engine.options import merge_option
+from ..models.onnx_segmentor import config_of_onnx
 from ..utils.shipped import CONFIGS, shipped_models
 
 # Keys that a config may have beside the arguments of `Runner`, read from `Runner.cfg`.
@@ -62,7 +63,8 @@ def load_config(
 
     Args:
         config: Path of a config file, the name (stem) of one in `configs/`, the name of a model
-            whose weights come with the package, or a `Config` or dict, which is copied.
+            whose weights come with the package, an ONNX file of `mmdiffdis export`, or a `Config`
+            or dict, which is copied.
         work_dir: `None` keeps the config's, or else takes `work_dirs/` and the config's name.
         options: 'KEY=VALUE' strings as `--cfg-options` takes them (see `parse_options`), or dotted
             keys and their values.
@@ -73,11 +75,16 @@ def load_config(
 
     Raises:
         FileNotFoundError: If there is no such config.
+        ImportError: If an ONNX file is given and the package onnxruntime is not installed.
         TypeError: If `config` is something else.
-        ValueError: If an option is not of the form KEY=VALUE, or begins with a key that neither the
-            config nor `Runner` knows, or that changes nothing; if the config lacks what it needs.
+        ValueError: If an ONNX file is of another program; if an option is not of the form
+            KEY=VALUE, or begins with a key that neither the config nor `Runner` knows, or that
+            changes nothing; if the config lacks what it needs.
     """
-    if isinstance(config, (str, Path)):
+    if isinstance(config, (str, Path)) and Path(config).suffix == '.onnx':
+        settings = config_of_onnx(config)
+        config = Config(settings, cfg_text=str(settings), filename=str(config))
+    elif isinstance(config, (str, Path)):
         config = Config.fromfile(_find(config))
         _warn_of_leftovers(config)
     elif isinstance(config, Config):

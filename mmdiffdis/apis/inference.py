@@ -108,10 +108,10 @@ class DISInferencer:
     """Predicts masks with any segmentor, by the test pipeline of its config.
 
     Args:
-        config: Path of a config file, the name of one in `configs/` (its stem), or a `Config` or
-            dict, which is not changed.
+        config: Path of a config file, the name of one in `configs/` (its stem), an ONNX file of
+            `mmdiffdis export`, or a `Config` or dict, which is not changed.
         checkpoint: Path or MMEngine URL of the weights, which must fit the model exactly; None
-            keeps the initialisation of the config's `init_cfg`.
+            keeps the initialisation of the config's `init_cfg`, or an ONNX file's weights.
         device: E.g. 'cuda:0', 'mps' or 'cpu'; None takes a GPU if there is one, or else the CPU,
             and logs that.
         edge: Whether to predict edges, if the model can, which takes additional time.

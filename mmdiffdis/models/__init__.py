@@ -19,6 +19,7 @@ from .diffdis import (
     VAEReconstructor,
     per_image_noise,
 )
+from .onnx_segmentor import OnnxDiffusionSegmentor, OnnxSegmentor
 from .tta import DISTTAModel
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     'LatentAutoencoder',
     'MaskDecoder',
     'OneStepScheduler',
+    'OnnxDiffusionSegmentor',
+    'OnnxSegmentor',
     'PyramidNoise',
     'SDTurboUNet',
     'ScaleWiseConditionalInjection',

@@ -9,14 +9,14 @@ STREAM = '-'  # standard input or output
 _WEIGHTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # suffixes of checkpoints
 
 
-def split_names(names: list[str], models: Sequence[str]) -> tuple[str, str, list[str]]:
+def split_names(names: list[str], models: Sequence[str]) -> tuple[str, str | None, list[str]]:
     """Returns config, checkpoint and inputs; those that are not there are a model's of the package.
 
     A first name is that of a config if it ends in '.py', if a checkpoint follows, or if it is
-    neither there nor looks like a file or a pattern.
+    neither there nor looks like a file or a pattern. That of an ONNX file stands alone.
 
     Args:
-        names: Config and checkpoint, or model, or neither, and inputs.
+        names: Config and checkpoint, or model, or ONNX file, or none of these, and inputs.
         models: Models that come with the package, the default first.
 
     Raises:
@@ -24,8 +24,11 @@ def split_names(names: list[str], models: Sequence[str]) -> tuple[str, str, list
     """
     first, second = names[0], ''.join(names[1:2])
     is_checkpoint = '://' in second or Path(second).suffix in _WEIGHTS or second in models
+    is_onnx = first.endswith('.onnx')
+    is_alone = is_onnx or first in models
     is_input = first == STREAM or os.path.lexists(first) or Path(first).suffix or _has_magic(first)
-    if is_checkpoint or first.endswith('.py') or not (is_input or first in models):
+    is_input = is_input and not is_onnx
+    if is_checkpoint or first.endswith('.py') or not (is_input or is_alone):
         if len(names) < 3:
             raise ValueError(
                 f'{" ".join(names)}: expected CONFIG CKPT INPUT..., or one of '
@@ -36,7 +39,7 @@ def split_names(names: list[str], models: Sequence[str]) -> tuple[str, str, list
         return models[0], models[0], names
     if not second:
         raise ValueError(f'{first}: expected files, folders or patterns after the name of a model')
-    return first, first, names[1:]
+    return first, None if is_onnx else first, names[1:]
 
 
 def folder_of(name: str) -> Path:

@@ -120,6 +120,17 @@ def test_taesd_takes_the_place_of_the_vae(diffusion, stock_config, photos, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('_one_process')
+def test_onnxruntime_beside_pytorch(stock_config, stock_checkpoint, photos, tmp_path):
+    config = stock_config(2)
+    model = f'{config}:{stock_checkpoint(config)}'
+    options = ['--images', photos / 'im', '--variants', 'mask', 'onnx']
+    torch_row, onnx_row = run(model, *options, out=tmp_path / 'out')
+    assert torch_row['parameters M'] == onnx_row['parameters M']
+    assert float(onnx_row['network ms']) > 0 and float(onnx_row['differs']) <= 0.1
+
+
+@pytest.mark.slow
 def test_reference_is_the_test_with_its_augmentation(diffusion, photos):
     """The passes averaged by hand: each stretched, the flipped one turned back."""
     device = torch.device('cpu')

@@ -11,6 +11,7 @@ TOOLS = (
     'analysis_tools/training_memory.py',
     'benchmarks/training.py',
     'demo.py',
+    'deployment/export_onnx.py',
     'model_converters/onnx_to_mmseg.py',
     'train.py',
 )

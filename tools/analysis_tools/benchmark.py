@@ -28,6 +28,7 @@ Variants; models that predict no edges, and those without a VAE, lack some of th
     fast           float16_encoder, channels_last and compile
     taesd_decoder, taesd
                    TAESD in place of the VAE's decoder, or of the whole VAE: changes the masks
+    onnx           exported and run by onnxruntime; its memory is not measured
 
 "resize" is what follows the network: to the original size, and to the CPU. "differs" compares a
 variant's masks with those of the model's first variant: the difference, in 255ths, that 99.9 % of
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 # The package's own constant, repeated because importing it takes seconds.
 VARIANTS = (
     *('mask', 'edge', 'reference', 'tf32', 'float16', 'float16_encoder', 'bfloat16'),
-    *('channels_last', 'compile', 'cuda_graphs', 'fast', 'taesd_decoder', 'taesd'),
+    *('channels_last', 'compile', 'cuda_graphs', 'fast', 'taesd_decoder', 'taesd', 'onnx'),
 )
 
 

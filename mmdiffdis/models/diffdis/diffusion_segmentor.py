@@ -193,8 +193,8 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
             clean = self.scheduler.to_clean(noisy, output, timestep)
             noisy = self.scheduler.step(noisy, clean, timestep, next_timestep)
         output = torch.cat(self.unet(noisy, latents, timesteps[-1], num_outputs))
-        clean = self.scheduler.to_clean(noisy[: len(output)], output, timesteps[-1])
-        return list(clean.split(len(latents[0])))
+        clean = self.scheduler.to_clean(noisy[: output.shape[0]], output, timesteps[-1])
+        return list(clean.split(latents[0].shape[0]))
 
     def encode_pairs(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Returns latents of images and of their ground truth.

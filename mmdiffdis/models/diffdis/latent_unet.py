@@ -58,10 +58,10 @@ class LatentUNet:
             timesteps: One for all, or one per row of `noisy`.
             num_outputs: Number of halves to decode; None: all.
         """
-        num_halves = len(noisy) // len(latents[0])
+        num_halves = noisy.shape[0] // latents[0].shape[0]
         x = torch.cat([latents[0].repeat(num_halves, 1, 1, 1), noisy], dim=1)  # [2B, 2C, h, w]
         # 1. timestep, batch-discriminative embedding, prompt
-        condition = self.backbone.condition(timesteps, self.prompt, len(x))
+        condition = self.backbone.condition(timesteps, self.prompt, x.shape[0])
         # 2. encoder
         bottleneck, skips = self.backbone.encode(x, condition)
         # 3. scale-wise conditional injection

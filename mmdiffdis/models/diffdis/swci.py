@@ -32,7 +32,7 @@ class Injector(nn.Module):
         """Modulates skips [nB, C, h, w] of n halves by the latents [B, 4, h, w] that they share."""
         condition = self.condition(latent)
         scale, shift = self.scale(condition), self.shift(condition)
-        halves = len(skip) // len(latent)
+        halves = skip.shape[0] // latent.shape[0]
         return skip * scale.repeat(halves, 1, 1, 1) + shift.repeat(halves, 1, 1, 1) + skip
 
 

@@ -56,7 +56,7 @@ def join(quadrants: Tensor) -> Tensor:
 
 def views(x: Tensor) -> tuple[Tensor, Tensor]:
     """Returns quadrants [4B, ...] and overviews [B, ...] of [5B, ...]."""
-    overviews = len(x) // 5
+    overviews = x.shape[0] // 5
     return x[:-overviews], x[-overviews:]
 
 
