@@ -77,6 +77,7 @@ setup(
         'convert': ['transformers'],  # once, for the empty prompt's embedding
         'heif': ['pillow-heif'],  # HEIC, as phones write it
         'onnx': ['onnx', 'onnxruntime'],  # onnx_to_mmseg.py; the latter to compare
+        'docs': ['mkdocs-material>=9.6', 'mkdocstrings[python]>=1'],
         'tests': [
             'pytest>=8',
             'pytest-xdist',
