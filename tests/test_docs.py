@@ -42,7 +42,8 @@ def content(block: str) -> tuple:
     """What a translation keeps: the kind of the block, its code, links and numbers."""
     if block.startswith('```'):
         return ('code', block)
-    links = [link.replace('README_zh-CN.md', 'README.md') for link in LINK.findall(block)]
+    links = [re.sub('^#.*', '#', link) for link in LINK.findall(block)]  # headings are translated
+    links = [link.replace('README_zh-CN.md', 'README.md') for link in links]
     rows = block.splitlines() if block.startswith('|') else [block]
     kind = re.match(r'#+ |\| |- |!\[|', block)[0]
     numbers = [sorted(NUMBER.findall(LINK.sub('', row))) for row in rows]
