@@ -51,8 +51,8 @@ def _api(room: str) -> str:
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Orders the guide as README.md does."""
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    guide = [*dict.fromkeys(re.findall(r'docs/\w+\.md', readme))]
+    _, _, listed = (ROOT / 'README.md').read_text(encoding='utf-8').partition('## Documentation')
+    guide = [*dict.fromkeys(re.findall(r'docs/\w+\.md', listed))]
     models = [page for page in _pages() if page.startswith('configs/')]
     homes = [{'Home': 'README.md'}, {'中文': 'README_zh-CN.md'}]
     others = [page for page in _pages() if not page.startswith(('README', 'configs/', 'docs/'))]

@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import load_tool
 from hub_server import serve_hub
 from huggingface_hub import ModelCard, constants
 from mmengine.config import Config
 
 from mmdiffdis.apis import DISInferencer
-from mmdiffdis.evaluation import DISMetric
 
 
 @pytest.fixture
@@ -66,22 +66,20 @@ def test_folders_of_the_machine_are_not_published(inferencer, saved, tmp_path):
         assert str(tmp_path) not in (saved / name).read_text()
 
 
-def test_card_has_scores_with_their_protocol(inferencer, tmp_path):
-    scores = {
-        'metrics': {'maxF': 0.91234, 'MAE': 0.02},
-        'config': 'configs/a.py',
-        'images': 3,
-        'protocol': [DISMetric().protocol_record()],
-        'tta': False,
-        'seed': 7,
-    }
-    (tmp_path / 'scores.json').write_text(json.dumps(scores))
-    folder = inferencer.save_pretrained(tmp_path / 'x', scores=tmp_path / 'scores.json')
-    text = (folder / 'README.md').read_text()
-    assert '| maxF | 0.9123 |' in text and "3 images, one pass, seed 7; protocol 'soft'" in text
-    (tmp_path / 'scores.json').write_text('{"models": {}}')
+def test_card_has_scores_with_their_protocol(
+    inferencer, stock_config, stock_checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    config, scores = stock_config(), tmp_path / 'scores.json'
+    files = [str(config), str(stock_checkpoint(config))]
+    load_tool('test.py').main([*files, '--out', str(scores), '--work-dir', str(tmp_path / 'w')])
+    text = (inferencer.save_pretrained(tmp_path / 'x', scores=scores) / 'README.md').read_text()
+    metrics = json.loads(scores.read_text())['metrics']
+    assert all(f'| {name} | {score:.4f} |' in text for name, score in metrics.items())
+    assert "3 images, one pass, seed 7; protocol 'soft' (quantise=True" in text
+    scores.write_text('{"models": {}}')
     with pytest.raises(ValueError, match='expected a file that test.py --out wrote'):
-        inferencer.save_pretrained(tmp_path / 'y', scores=tmp_path / 'scores.json')
+        inferencer.save_pretrained(tmp_path / 'y', scores=scores)
     assert not (tmp_path / 'y').exists()
 
 
