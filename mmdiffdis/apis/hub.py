@@ -1,9 +1,9 @@
 """Repositories of Hugging Face's hub: a config as JSON, weights as safetensors, a model card.
 
 Whoever loads a repository runs nothing that it contains. A config of Python is a program, and one
-in JSON is not, but MMEngine imports and calls anything that a `type` names with dots, e.g.
-'subprocess.run', and what `custom_imports` lists. Read is therefore what predicting needs, and
-built what is registered.
+in JSON is not, but MMEngine imports what `custom_imports` lists, imports and calls what a `type`
+names with dots, e.g. 'subprocess.run', and unpickles a loss's `class_weight` from a URL. So only
+what predicting needs is read, only what is registered is built, and no text may name a file.
 """
 
 import json
@@ -32,6 +32,7 @@ WEIGHTS_NAME = 'model.safetensors'
 CARD_NAME = 'README.md'
 
 _KEYS = ('default_scope', 'model', 'test_pipeline')  # what is read of a config
+_NAMES = set('./\\:')  # in names of files, URLs and modules
 _CARD = Template("""# $name
 
 $system, which segments the foreground object of an image as a soft mask; $size M parameters.
@@ -80,7 +81,7 @@ def save_repository(
         if (folder / file).exists():
             raise FileExistsError(f"'{folder / file}' exists: choose another folder, or remove it")
     content = portable(config)
-    refuse_unregistered(content)
+    refuse_code(content)
     stem = Path(config.filename or '').stem
     card = ModelCardData(
         license=license,
@@ -134,7 +135,7 @@ def load_repository(name: str | Path, revision: str | None) -> tuple[dict[str, A
             'test_pipeline'
         )
     config = {key: content[key] for key in _KEYS if key in content}
-    refuse_unregistered(config)
+    refuse_code(config)
     return config, folder / WEIGHTS_NAME
 
 
@@ -145,8 +146,8 @@ def portable(config: Config) -> dict[str, Any]:
     return Config({**kept, **parts}).to_dict()
 
 
-def refuse_unregistered(config: Mapping[str, Any]) -> None:
-    """Raises ValueError for what MMEngine would import by its name, or look for elsewhere."""
+def refuse_code(config: Mapping[str, Any]) -> None:
+    """Raises ValueError for what would be imported by its name, or read from a file or URL."""
     known = {
         name
         for registries in (mmengine.registry, mmseg.registry)
@@ -162,6 +163,11 @@ def refuse_unregistered(config: Mapping[str, Any]) -> None:
             raise ValueError(
                 f'{path}={value!r}: expected a registered name, as anything else would be imported '
                 'and run; import the package that registers yours first'
+            )
+        if isinstance(value, str) and not _NAMES.isdisjoint(value):
+            raise ValueError(
+                f'{path}={value!r}: expected a word, as names of files, URLs and modules would be '
+                'followed; give the values themselves'
             )
 
 

@@ -216,7 +216,8 @@ class DISInferencer:
     ) -> 'DISInferencer':
         """Returns the inferencer of a folder, or of a repository of Hugging Face's hub.
 
-        Nothing in it is run: the config is JSON, of which registered components alone are built.
+        Nothing in it is run: the config is JSON, registered components alone are built of it, and
+        no file that it names is read.
 
         Args:
             name: Folder that `save_pretrained` wrote, or the id of a repository, 'owner/name'.
@@ -246,8 +247,8 @@ class DISInferencer:
 
         Raises:
             FileExistsError: If the folder has one of these files.
-            ValueError: If the config has a part that is not registered, or the scores are of
-                another kind.
+            ValueError: If the config names a file or a part that is not registered, or the scores
+                are of another kind.
         """
         folder = Path(folder).expanduser()
         name = folder.resolve().name

@@ -18,7 +18,7 @@ from mmseg.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 from shipped_configs import CONFIGS, FULL_SIZE, LEAVES, load
 
 from mmdiffdis.apis.flops import build_on_meta
-from mmdiffdis.apis.hub import portable, refuse_unregistered
+from mmdiffdis.apis.hub import portable, refuse_code
 from mmdiffdis.models.tta import tta_record
 
 # models whose released test stretches each map to [0, 1]
@@ -45,7 +45,7 @@ def test_every_config_can_be_published():
         config = load(path)
         text = json.dumps(portable(config))
         content = json.loads(text)
-        refuse_unregistered(content)
+        refuse_code(content)
         assert content['model']['type'] == config.model.type
         assert content['test_pipeline'][-1]['type'].startswith('Pack'), path
         assert not any(name in text for name in ('pretrained/', 'data/', '.safetensors')), path
