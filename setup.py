@@ -88,6 +88,7 @@ setup(
         'serve': SERVE,
         # Exporting, running and reading ONNX files; predict.py needs onnxruntime alone.
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
+        'docs': ['mkdocs-material>=9.6', 'mkdocstrings[python]>=1'],
         'tests': [
             'pytest>=8',
             'pytest-xdist',

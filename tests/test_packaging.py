@@ -210,13 +210,19 @@ class TestMakefile:
 
     def test_lists_its_targets(self):
         listed = self.make().stdout
-        for target in ('demo', 'test', 'check', 'install'):
+        for target in ('demo', 'test', 'check', 'docs', 'install'):
             assert f'make {target} ' in listed
 
     @pytest.mark.parametrize('target', ['demo', 'test', 'check'])
     def test_sets_up_what_each_target_needs(self, target, tmp_path):
         plan = self.make('-n', target, f'VENV={tmp_path}/venv').stdout
         steps = ['-m venv --clear', 'constraints.txt torch', "-e '.[lite,tests]'", 'touch']
+        places = [plan.index(step) for step in steps]
+        assert places == sorted(places)
+
+    def test_sets_up_what_the_site_needs_and_stops_at_its_warnings(self, tmp_path):
+        plan = self.make('-n', 'docs', f'VENV={tmp_path}/venv').stdout
+        steps = ["-e '.[lite,tests]'", "-e '.[docs]'", 'mkdocs build --strict']
         places = [plan.index(step) for step in steps]
         assert places == sorted(places)
 

@@ -33,7 +33,13 @@ from ..utils.files import stem_of
 from ..utils.shipped import shipped_models
 from ..utils.stopwatch import Stopwatch
 from ..version import __version__
-from .configs import load_config, predicts_edges, with_test_options, without_loading
+from .configs import (
+    load_config,
+    predicts_edges,
+    with_test_options,
+    without_files,
+    without_loading,
+)
 from .exporting import export_onnx
 from .flops import build_on_meta, count_cost, parts_of
 from .inference import DISInferencer, DISResult
@@ -336,18 +342,6 @@ def _has_latents_of_stable_diffusion(model_config: ConfigDict) -> bool:
         return False
     vae = model_config.vae
     return vae.latent_channels == 4 and vae.get('scaling_factor', 0.18215) == 0.18215
-
-
-def without_files(settings: dict) -> dict:
-    """Returns a model's settings without initialisation from files."""
-    return {
-        key: None
-        if key in ('init_cfg', 'pretrained')
-        else without_files(value)
-        if isinstance(value, dict)
-        else value
-        for key, value in settings.items()
-    }
 
 
 def use_tta(inferencer: DISInferencer, config: Config) -> None:

@@ -281,14 +281,14 @@ def _uses(config: Config, variable: str) -> list[str]:
     value = config[variable]
     return [
         path
-        for path, found in _walk({key: config[key] for key in config if _is_read(key, config)})
+        for path, found in walk({key: config[key] for key in config if _is_read(key, config)})
         if type(found) is type(value)
         and found == value
         and (isinstance(value, (list, dict)) or path.rpartition('.')[2] == variable)
     ]
 
 
-def _walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
     """Yields the dotted key and the value of everything below a node, outer values first."""
     if isinstance(node, dict):
         items = node.items()
@@ -296,7 +296,7 @@ def _walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
         items = enumerate(node) if isinstance(node, (list, tuple)) else ()
     for key, value in items:
         yield f'{path}{key}', value
-        yield from _walk(value, f'{path}{key}.')
+        yield from walk(value, f'{path}{key}.')
 
 
 def _warn_of_leftovers(config: Config) -> None:
@@ -304,7 +304,7 @@ def _warn_of_leftovers(config: Config) -> None:
 
     These are variables that nothing uses any more, and schedules that end after the training.
     """
-    read = [*_walk({key: config[key] for key in config if _is_read(key, config)})]
+    read = [*walk({key: config[key] for key in config if _is_read(key, config)})]
     for name in config:
         value = config[name]
         if _is_read(name, config) or isinstance(value, (list, dict)):
@@ -413,6 +413,16 @@ def without_loading(pipeline: Sequence[ConfigDict]) -> list[ConfigDict]:
     return [
         step.copy() for step in pipeline if step['type'].split('.')[-1] not in _LOADING_TRANSFORMS
     ]
+
+
+def without_files(settings: Any) -> Any:
+    """Returns a model's settings without initialisation from files."""
+    if isinstance(settings, Mapping):
+        return {
+            key: None if key in ('init_cfg', 'pretrained') else without_files(value)
+            for key, value in settings.items()
+        }
+    return [*map(without_files, settings)] if isinstance(settings, (list, tuple)) else settings
 
 
 def predicts_edges(model_config: ConfigDict) -> bool:

@@ -1,5 +1,6 @@
 """Prediction of masks from a config and a checkpoint."""
 
+import copy
 import logging
 import os
 import unicodedata
@@ -8,10 +9,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 import torch
+from huggingface_hub import HfApi
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.logging import print_log
@@ -29,6 +32,7 @@ from ..utils.files import stem_of
 from ..utils.parallel import map_ahead
 from .configs import image_transforms, load_config, with_test_options
 from .decoding import IMAGE_ERRORS, ImageSource, count_pixels, decode, label, reason
+from .hub import load_repository, save_repository
 from .inputs import find_pictures
 from .precision import dtype_of, float32_products
 
@@ -136,6 +140,10 @@ class DISInferencer:
         TypeError: If the config is something else.
         CheckpointError: If the checkpoint is damaged or does not fit the model exactly.
 
+    Attributes:
+        config: The config, a copy, with `edge` and `seed` in it.
+        model: The segmentor.
+
     Calls of several threads may overlap. A process that is forked after torch has computed anything
     on the CPU may wait forever in a call: start processes by 'spawn'.
 
@@ -174,7 +182,9 @@ class DISInferencer:
         if compile:
             check_compiler(self.device)
         self.edge = edge
-        self.model = MODELS.build(with_test_options(config.model, edge, seed))
+        config.model = with_test_options(config.model, edge, seed)
+        self.config = config
+        self.model = MODELS.build(copy.deepcopy(config.model))
         if checkpoint is None:
             self.model.init_weights()
         else:
@@ -207,6 +217,74 @@ class DISInferencer:
         if compile:
             for block in self.compiled_blocks():
                 block.compile(mode=compile)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, revision: str | None = None, **options
+    ) -> 'DISInferencer':
+        """Returns the inferencer of a folder, or of a repository of Hugging Face's hub.
+
+        Nothing in it is run: the config is JSON, registered components alone are built of it, and
+        no file that it names is read.
+
+        Args:
+            name: Folder that `save_pretrained` wrote, or the id of a repository, 'owner/name'.
+            revision: Branch, tag or commit of the repository; None takes its newest.
+            options: Arguments of the class.
+
+        Raises:
+            FileNotFoundError: If there is no such folder or repository, or a file is missing in it.
+            ValueError: If its config is another library's or would run code, or a folder has a
+                revision.
+        """
+        return cls(*load_repository(name, revision), **options)
+
+    def save_pretrained(
+        self, folder: str | Path, license: str = 'unknown', scores: str | Path | None = None
+    ) -> Path:
+        """Writes config, weights and model card to a folder, and returns it.
+
+        The layout is the same for every model: `config.json` with the model and the test pipeline,
+        without training, names of files and `init_cfg`; `model.safetensors`, in the precision that
+        the weights have here; `README.md`. `from_pretrained` makes the same masks of it.
+
+        Args:
+            folder: Folder that has none of these files.
+            license: Licence of the weights, as the hub names it, e.g. 'apache-2.0'.
+            scores: JSON file that `test.py --out` wrote, for the card.
+
+        Raises:
+            FileExistsError: If the folder has one of these files.
+            ValueError: If the config names a file or a part that is not registered, or the scores
+                are of another kind.
+        """
+        folder = Path(folder).expanduser()
+        name = folder.resolve().name
+        save_repository(folder, name, self.model, self.config, license, scores)
+        return folder
+
+    def push_to_hub(
+        self,
+        name: str,
+        license: str = 'unknown',
+        scores: str | Path | None = None,
+        private: bool = False,
+    ) -> str:
+        """Writes the files of `save_pretrained` to a repository of the hub, and returns their URL.
+
+        The account is that of `hf auth login` or of the environment variable HF_TOKEN.
+
+        Args:
+            name: Id of the repository, 'owner/name', which is made if needed.
+            license: As in `save_pretrained`.
+            scores: As in `save_pretrained`.
+            private: Make a new repository visible to its owner alone.
+        """
+        api = HfApi()
+        with TemporaryDirectory() as folder:
+            save_repository(Path(folder), name, self.model, self.config, license, scores)
+            api.create_repo(name, private=private, exist_ok=True)
+            return api.upload_folder(repo_id=name, folder_path=folder).commit_url
 
     @property
     def _model_type(self) -> str:

@@ -1,6 +1,7 @@
 """Every config builds, is listed, and stretches predictions only where its release does."""
 
 import gc
+import json
 import multiprocessing
 import os
 import shutil
@@ -17,6 +18,7 @@ from mmseg.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 from shipped_configs import CONFIGS, FULL_SIZE, LEAVES, load
 
 from mmdiffdis.apis.flops import build_on_meta
+from mmdiffdis.apis.hub import portable, refuse_code
 from mmdiffdis.models.tta import tta_record
 
 # models whose released test stretches each map to [0, 1]
@@ -36,6 +38,17 @@ def test_config_builds(path):
     for evaluator in ('val_evaluator', 'test_evaluator'):
         METRICS.build(config[evaluator])
     assert config.default_scope == 'mmseg' and config.custom_imports.imports == ['mmdiffdis']
+
+
+def test_every_config_can_be_published():
+    for path in LEAVES:
+        config = load(path)
+        text = json.dumps(portable(config))
+        content = json.loads(text)
+        refuse_code(content)
+        assert content['model']['type'] == config.model.type
+        assert content['test_pipeline'][-1]['type'].startswith('Pack'), path
+        assert not any(name in text for name in ('pretrained/', 'data/', '.safetensors')), path
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)

@@ -2,16 +2,21 @@
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import ROOT, draw_samples
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from mmseg.models.backbones import ResNet, SwinTransformer
 from mmseg.registry import MODELS
 
+from mmdiffdis.apis import DISInferencer
+from mmdiffdis.apis.configs import image_transforms
+from mmdiffdis.apis.hub import save_repository
 from mmdiffdis.checkpoints import CheckpointError, explain_misfits, save_weights
 
 METAFILES = [
@@ -103,6 +108,21 @@ def test_maps_are_at_most_of_the_inputs_size_also_at_odd_sizes(model, height, wi
     for result in maps if isinstance(maps, (list, tuple)) else [maps]:
         assert result.shape[0] == 2 and result.shape[-2] <= height and result.shape[-1] <= width
         assert result.isfinite().all()
+
+
+def test_masks_of_a_published_repository_are_the_same(model, request, tmp_path):
+    path = request.node.callspec.params['built']
+    if 'gt-encoder' in path.name:
+        pytest.skip('it predicts from the ground truth')
+    config = Config.fromfile(path)
+    save_repository(tmp_path / 'a', 'a', model, config, 'mit', None)
+    inferencer = DISInferencer.from_pretrained(tmp_path / 'a', device='cpu')
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    mask = inferencer(image).mask
+    # `randomize` has changed its mean and standard deviation, which are not saved
+    model.data_preprocessor = inferencer.model.data_preprocessor
+    inferencer.model, inferencer.pipeline = model.eval(), Compose(image_transforms(config))
+    np.testing.assert_array_equal(mask, inferencer(image).mask)
 
 
 def test_every_trainable_parameter_receives_a_gradient(model):
