@@ -63,7 +63,10 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
 
     known = '://' in args.checkpoint or args.checkpoint in shipped_models()
     if not known and not Path(args.checkpoint).expanduser().is_file():
-        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
+        raise FileNotFoundError(
+            f'checkpoint {args.checkpoint} does not exist; expected a file, a URL or one of '
+            f'{", ".join(shipped_models())}'
+        )
     if args.out is not None:
         check_writable(args.out)
     needed = ['model', 'test_dataloader', 'test_evaluator', 'test_cfg']

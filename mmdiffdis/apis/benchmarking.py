@@ -30,6 +30,7 @@ from ..images.reading import read_image
 from ..images.values import to_alpha
 from ..models.tta import describe_tta, tta_record
 from ..utils.files import stem_of
+from ..utils.shipped import shipped_models
 from ..utils.stopwatch import Stopwatch
 from ..version import __version__
 from .configs import load_config, predicts_edges, with_test_options, without_loading
@@ -200,9 +201,15 @@ def _kibibytes(status: Path, key: str) -> int:
 def split_model(model: str) -> tuple[str, str]:
     r"""Returns the parts of CONFIG:CKPT; the second is empty without a checkpoint.
 
+    The name of a model that comes with the package stands for both.
+
     >>> split_model('a.py:mmdiffdis://x'), split_model(r'C:\a.py:D:\b.pth')
     (('a.py', 'mmdiffdis://x'), ('C:\\a.py', 'D:\\b.pth'))
+    >>> split_model('u2netp'), split_model('a.py')
+    (('u2netp', 'u2netp'), ('a.py', ''))
     """
+    if model in shipped_models():
+        return model, model
     drive = model[:2] if re.match(r'[A-Za-z]:[\\/]', model) else ''
     name, _, checkpoint = model.removeprefix(drive).partition(':')
     return drive + name, checkpoint

@@ -122,7 +122,8 @@ def _find(config: str | Path) -> Path:
     near = get_close_matches(name, [*shipped, *shipped_models()], n=3, cutoff=0.4)
     hint = f'; did you mean {" or ".join(near)}?' if near else ''
     raise FileNotFoundError(
-        f'config {config} {problem}: expected a .py file or the name of one in configs/{hint}'
+        f'config {config} {problem}: expected a .py file, the name of one in configs/ or one of '
+        f'{", ".join(shipped_models())}{hint}'
     )
 
 
