@@ -12,7 +12,7 @@ from .panels import cutout, overlay, panel, to_grey, to_unit
 from .reading import read_image
 from .values import to_rgb
 
-_FAINT = 2 / 255  # levels up to it are no part of the subject
+_FAINT = 2.5 / 255  # levels up to 2 are no part of the subject
 _SOLID = 0.5
 _BLUR_SIDE = 512  # of the image that is blurred
 _BLUR_SIGMA, _FAR_SIGMA = 10.0, 40.0  # in it
@@ -159,8 +159,8 @@ def _lay_on_background(
     elif options.colour is not None:
         background = Image.new('RGB', result.size, options.colour)
     else:
-        background = ImageOps.fit(read_image(options.background), result.size)
-        background = Image.fromarray(to_rgb(background))
+        background = Image.fromarray(to_rgb(read_image(options.background)))
+        background = ImageOps.fit(background, result.size)
     return Image.alpha_composite(background.convert('RGBA'), result).convert('RGB')
 
 
