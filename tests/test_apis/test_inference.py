@@ -458,10 +458,10 @@ def test_errors_of_an_image_are_reported_in_one_line(
     inferencer = DISInferencer(*two_channels, device='cpu')
     prepare = inferencer.prepare
 
-    def fail_once(image, stem, index):
+    def fail_once(image, stem, index, box):
         if index == 1:
             raise error
-        return prepare(image, stem, index)
+        return prepare(image, stem, index, box)
 
     monkeypatch.setattr(inferencer, 'prepare', fail_once)
     reports = []
