@@ -45,7 +45,7 @@ def agreement(mask: np.ndarray, other: np.ndarray, threshold: float = 0.5) -> fl
     """
     found, expected = mask > threshold, other > threshold
     union = np.count_nonzero(found | expected)
-    return np.count_nonzero(found & expected) / union if union else 0.0
+    return float(np.count_nonzero(found & expected) / union) if union else 0.0
 
 
 def sureness(mask: np.ndarray) -> float:
@@ -60,7 +60,7 @@ def sureness(mask: np.ndarray) -> float:
         0.6666666666666666
     """
     low = np.count_nonzero(mask > _LOW)
-    return np.count_nonzero(mask > _HIGH) / low if low else 0.0
+    return float(np.count_nonzero(mask > _HIGH) / low) if low else 0.0
 
 
 def teach(
