@@ -332,9 +332,10 @@ def load_strictly(runner, partially: bool = False, way_out: str = _PARTIALLY) ->
 
     Raises:
         CheckpointError: When it loads or resumes, if names are missing or unexpected, or shapes
-            differ; when it resumes, if the checkpoint has no training state.
+            differ; when it resumes, if the checkpoint has no training state, or that of another
+            optimizer.
     """
-    load = runner.load_checkpoint
+    load, resume = runner.load_checkpoint, runner.resume
 
     def load_checkpoint(filename: str, *args, **kwargs):
         if not partially:
@@ -348,7 +349,18 @@ def load_strictly(runner, partially: bool = False, way_out: str = _PARTIALLY) ->
             )
         return checkpoint
 
-    runner.load_checkpoint = load_checkpoint
+    def resume_from(filename: str, *args, **kwargs):
+        try:
+            resume(filename, *args, **kwargs)
+        except ValueError as error:
+            if isinstance(error, CheckpointError) or 'parameter group' not in str(error):
+                raise
+            raise CheckpointError(
+                f'cannot resume from {filename}: the config trains other parameters, or has other '
+                f'options (--with), than its training ({error})'
+            ) from error
+
+    runner.load_checkpoint, runner.resume = load_checkpoint, resume_from
 
 
 @WEIGHT_INITIALIZERS.register_module('Pretrained', force=True)

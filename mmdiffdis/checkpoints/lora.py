@@ -14,8 +14,13 @@ def without_adapters(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name.replace(_BASE, ''): tensor
         for name, tensor in weights.items()
-        if name != SCALING and not name.endswith((_DOWN, _UP))
+        if not is_of_adapters(name)
     }
+
+
+def is_of_adapters(name: str) -> bool:
+    """Returns whether a name in a state dict is that of an adapter, or of their scaling."""
+    return name == SCALING or name.endswith((_DOWN, _UP))
 
 
 def merge_lora(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -219,6 +219,14 @@ def test_weights_alone_are_not_resumed_from(config, monkeypatch, capsys, kept):
     assert 'cannot resume from weights.pth, which holds weights but no training state' in message
 
 
+def test_training_of_other_parameters_is_not_resumed(config, monkeypatch, capsys):
+    train(monkeypatch, config, '--work-dir', 'run')
+    option = 'optim_wrapper.paramwise_cfg.bias_lr_mult=2'  # a group for each parameter
+    arguments = ('--work-dir', 'run', '--resume', '--cfg-options', 'train_cfg.max_iters=3', option)
+    message = training_error(monkeypatch, capsys, config, *arguments)
+    assert 'the config trains other parameters, or has other options (--with), than' in message
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_mixed_precision_of_gpus_without_a_gpu(config, monkeypatch, capsys):
     options = ('--cfg-options', 'optim_wrapper.type=AmpOptimWrapper')

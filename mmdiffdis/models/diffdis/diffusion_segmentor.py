@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...checkpoints import merge_lora
-from ...checkpoints.lora import SCALING
+from ...checkpoints.lora import SCALING, is_of_adapters
 from ...checkpoints.stable_diffusion import untrained_parts
 from ...structures import (
     GT_FIELDS,
@@ -342,8 +342,12 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
         return self
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        """Merges the adapters of a checkpoint if this model has none."""
-        if not hasattr(self, SCALING) and f'{prefix}{SCALING}' in state_dict:
+        """Merges the adapters of a checkpoint if this model has none, and keeps its own without."""
+        has_adapters = f'{prefix}{SCALING}' in state_dict
+        if hasattr(self, SCALING) and not has_adapters:
+            own = self.state_dict()
+            state_dict.update({prefix + name: own[name] for name in filter(is_of_adapters, own)})
+        if not hasattr(self, SCALING) and has_adapters:
             names = [name for name in state_dict if name.startswith(prefix)]
             weights = {name.removeprefix(prefix): state_dict.pop(name) for name in names}
             merged = merge_lora(weights)
