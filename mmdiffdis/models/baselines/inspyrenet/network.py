@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import cv2
 import torch
-from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.conv import pad_to_multiple
+from ..layers.conv import conv, pad_to_multiple
 from ..layers.pyramid import expand
 from ..layers.swin import five_maps, five_widths
 
@@ -54,29 +53,6 @@ class InSPyReNetOutputs(NamedTuple):
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Returns [B, C, *size], bilinear."""
     return F.interpolate(x, tuple(size), mode='bilinear')
-
-
-def conv(
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int | tuple[int, int] = 3,
-    dilation: int = 1,
-    relu: bool = False,
-    norm: bool = True,
-) -> ConvModule:
-    """Returns a convolution without bias, with batch norm and, if `relu`, ReLU; the size stays."""
-    module = ConvModule(
-        in_channels,
-        out_channels,
-        kernel_size,
-        padding='same',
-        dilation=dilation,
-        bias=False,
-        norm_cfg=dict(type='BN') if norm else None,
-        act_cfg=dict(type='ReLU') if relu else None,
-    )
-    nn.init.kaiming_normal_(module.conv.weight)  # as released; mmcv's has other deviations
-    return module
 
 
 class AxialAttention(nn.Module):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,6 +36,29 @@ def conv_norm_act(
         norm(out_channels),
         act(),
     )
+
+
+def conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | tuple[int, int] = 3,
+    dilation: int = 1,
+    relu: bool = False,
+    norm: bool = True,
+) -> ConvModule:
+    """Returns mmcv's module without bias, with batch norm and, if `relu`, ReLU; the size stays."""
+    module = ConvModule(
+        in_channels,
+        out_channels,
+        kernel_size,
+        padding='same',
+        dilation=dilation,
+        bias=False,
+        norm_cfg=dict(type='BN') if norm else None,
+        act_cfg=dict(type='ReLU') if relu else None,
+    )
+    nn.init.kaiming_normal_(module.conv.weight)  # as released; mmcv's has other deviations
+    return module
 
 
 def pad_to_multiple(images: Tensor, divisor: int) -> Tensor:
