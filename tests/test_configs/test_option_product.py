@@ -30,6 +30,7 @@ RECOMPUTED = DIFFDIS | {
     'deeplabv3plus_small',
     'genpercept_tiny',
     'inspyrenet_small',
+    'isdnet_small',
     'mvanet_small',
     'segformer_small',
     'udun_small',

@@ -3,13 +3,27 @@
 Importing a baseline here registers its model; docs/baselines.md says how to add one.
 """
 
-from . import ben2, birefnet, genpercept, inspyrenet, isnet, mvanet, pgnet, u2net, udun
+from . import (
+    ben2,
+    birefnet,
+    bsanet,
+    genpercept,
+    inspyrenet,
+    isdnet,
+    isnet,
+    mvanet,
+    pgnet,
+    u2net,
+    udun,
+)
 
 __all__ = [
     'ben2',
     'birefnet',
+    'bsanet',
     'genpercept',
     'inspyrenet',
+    'isdnet',
     'isnet',
     'mvanet',
     'pgnet',

@@ -1,5 +1,6 @@
 """Comparison of a baseline with the golden numbers of its released implementation."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import load_state_dict
 from mmseg.registry import MODELS
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 
 
 def build(name: str, seed: int = 0, **changes) -> torch.nn.Module:
@@ -41,6 +43,7 @@ class BaselineTester:
         GRADIENT_TOLERANCE: Largest difference of a gradient's norm, relative to the norm.
         SUM_TOLERANCE: The same of its sum; None: sums are not compared.
         GRADIENT_PREFIX: Stands before the gradients' names in published weights.
+        TRAINING_LOSS: Sum of the losses in training mode, without dropout; None: there is none.
     """
 
     NAME: str
@@ -50,6 +53,7 @@ class BaselineTester:
     GRADIENT_TOLERANCE = 1e-3
     SUM_TOLERANCE: float | None = None
     GRADIENT_PREFIX = ''
+    TRAINING_LOSS: str | None = None
 
     @classmethod
     def build(cls, golden: Golden) -> torch.nn.Module:
@@ -77,6 +81,13 @@ class BaselineTester:
         """Returns the outputs that losses are made of."""
         return model.run(images)
 
+    @classmethod
+    def all_losses(
+        cls, model: torch.nn.Module, outputs: Any, golden: Golden, mask: Tensor
+    ) -> dict[str, Tensor]:
+        """Returns the model's losses for the golden numbers' targets."""
+        return model.losses(outputs, dict(mask=mask))
+
     def maps(self, released: SimpleNamespace) -> dict[str, Tensor]:
         """Returns maps under their golden names."""
         raise NotImplementedError
@@ -95,7 +106,7 @@ class BaselineTester:
         model.to(DEVICE)
         images, mask = (tensor.to(DEVICE) for tensor in cls.batch(golden))
         outputs = cls.run(model, images)
-        losses = model.losses(outputs, dict(mask=mask))
+        losses = cls.all_losses(model, outputs, golden, mask)
         return SimpleNamespace(
             golden=golden,
             model=model,
@@ -129,6 +140,18 @@ class BaselineTester:
             if self.SUM_TOLERANCE is not None:
                 bound = self.SUM_TOLERANCE * max(abs(total), norm)
                 assert abs(gradient.sum() - total) < bound, name
+
+    def test_loss_in_training_mode_equals_the_released(self, released):
+        if self.TRAINING_LOSS is None:
+            return
+        model = deepcopy(released.model).train()  # running statistics change
+        for layer in model.modules():
+            if isinstance(layer, _DropoutNd):
+                layer.p = 0.0
+        outputs = self.run(model, released.images)
+        total = sum(self.all_losses(model, outputs, released.golden, released.mask).values())
+        expected = released.golden.raw[f'loss.{self.TRAINING_LOSS}'].item()
+        assert total.item() == pytest.approx(expected, rel=1e-5)
 
     def test_published_names_are_the_released_ones_both_ways(self, released):
         published = released.model.to_published()

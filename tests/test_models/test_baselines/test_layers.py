@@ -9,7 +9,7 @@ from mmseg.models.utils.embed import PatchMerging
 from torch.nn import functional as F
 
 from mmdiffdis.models.baselines.layers.deformable_conv import ModulatedDeformConv2d
-from mmdiffdis.models.baselines.layers.pyramid import expand, reduce
+from mmdiffdis.models.baselines.layers.pyramid import BINOMIAL, GAUSSIAN, expand, reduce
 from mmdiffdis.models.baselines.layers.res2net import Res2Block, Res2Net
 from mmdiffdis.models.baselines.layers.resnet import five_maps, five_widths
 from mmdiffdis.models.baselines.layers.swin import to_mmseg_order, to_published_order
@@ -107,22 +107,21 @@ def test_other_downsampling_layers_keep_their_order():
         assert all(reorder(weights)[name] is tensor for name, tensor in weights.items())
 
 
-# OpenCV smooths with the same Gaussian and mirrors borders without the last pixel, as we do
-GAUSSIAN = dict(ksize=(7, 7), sigmaX=1.0, borderType=cv2.BORDER_REFLECT_101)
-
-
 @pytest.mark.parametrize('size', [(8, 12), (9, 7)], ids=str)
-def test_pyramids_are_reduced_and_expanded_with_opencvs_gaussian(size):
+@pytest.mark.parametrize('kernel', [GAUSSIAN, BINOMIAL], ids=['gaussian', 'binomial'])
+def test_pyramids_are_reduced_and_expanded_with_a_filter_of_opencv(kernel, size):
+    def smooth(image):  # mirrors borders without the last pixel, as we do
+        weights = cv2.getGaussianKernel(7, 1.0) if kernel is GAUSSIAN else np.float32(kernel) / 16
+        return cv2.sepFilter2D(image, -1, weights, weights, borderType=cv2.BORDER_REFLECT_101)
+
     images = torch.randn(2, 3, *size)
-    reduced, expanded = reduce(images).numpy(), expand(images).numpy()
+    reduced, expanded = reduce(images, kernel).numpy(), expand(images, kernel).numpy()
     for i, channel in np.ndindex(2, 3):
         image = images[i, channel].numpy()
-        smooth = cv2.GaussianBlur(image, **GAUSSIAN)
-        np.testing.assert_allclose(reduced[i, channel], smooth[::2, ::2], atol=1e-6)
+        np.testing.assert_allclose(reduced[i, channel], smooth(image)[::2, ::2], atol=1e-6)
         spread = np.zeros([2 * side for side in size], np.float32)
         spread[::2, ::2] = 4 * image
-        smooth = cv2.GaussianBlur(spread, **GAUSSIAN)
-        np.testing.assert_allclose(expanded[i, channel], smooth, atol=1e-5)
+        np.testing.assert_allclose(expanded[i, channel], smooth(spread), atol=1e-5)
 
 
 def test_pyramid_keeps_a_constant_also_under_autocast():
