@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.conv import conv, pad_to_multiple
+from ..layers.conv import conv, pad_to_multiple, resize
 
 # of an image's sides, so that the maps have exact fractions of them
 SIZE_DIVISOR = 32
@@ -34,11 +34,6 @@ class BSANetOutputs(NamedTuple):
     masks: list[Tensor]
     coarse_masks: list[Tensor]
     edge: Tensor
-
-
-def resize(maps: Tensor, like: Tensor, align_corners: bool = False) -> Tensor:
-    """Returns the maps at the size of `like`, bilinear."""
-    return F.interpolate(maps, like.shape[-2:], mode='bilinear', align_corners=align_corners)
 
 
 class Context(nn.Module):

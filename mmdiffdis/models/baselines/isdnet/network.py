@@ -18,6 +18,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.conv import resize
 from ..layers.pyramid import BINOMIAL, expand, reduce
 
 CLASSES = 2
@@ -62,11 +63,6 @@ class ISDNetOutputs(NamedTuple):
 
     logits: Tensor
     supervised: Supervised | None
-
-
-def resize(maps: Tensor, like: Tensor) -> Tensor:
-    """Returns the maps at the size of `like`, bilinear."""
-    return F.interpolate(maps, like.shape[-2:], mode='bilinear')
 
 
 def details(images: Tensor) -> tuple[Tensor, Tensor]:

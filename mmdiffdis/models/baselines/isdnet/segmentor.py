@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from ....checkpoints.published import PublishedNames, prefixed
 from ..base import DISBaseline
-from .network import ISDNetOutputs, ISDNetwork, resize
+from ..layers.conv import resize
+from .network import ISDNetOutputs, ISDNetwork
 
 # of pixels in a label that count as learnt
 IGNORED = 255

@@ -1,4 +1,4 @@
-"""Convolutions and padding shared by several baselines."""
+"""Convolutions, padding and resizing shared by several baselines."""
 
 from collections.abc import Callable
 from functools import partial
@@ -68,3 +68,8 @@ def pad_to_multiple(images: Tensor, divisor: int) -> Tensor:
     """
     height, width = images.shape[-2:]
     return F.pad(images, (0, -width % divisor, 0, -height % divisor), mode='replicate')
+
+
+def resize(maps: Tensor, like: Tensor, align_corners: bool = False) -> Tensor:
+    """Returns maps [B, C, h, w] at the size of `like`, bilinear."""
+    return F.interpolate(maps, like.shape[-2:], mode='bilinear', align_corners=align_corners)

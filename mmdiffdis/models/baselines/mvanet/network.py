@@ -16,7 +16,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.conv import conv_norm_act, pad_to_multiple
+from ..layers.conv import conv_norm_act, pad_to_multiple, resize
 from ..layers.swin import five_maps, five_widths, to_maps, to_tokens
 
 # Builder of an activation, such as its class.
@@ -58,11 +58,6 @@ def views(x: Tensor) -> tuple[Tensor, Tensor]:
     """Returns quadrants [4B, ...] and overviews [B, ...] of [5B, ...]."""
     overviews = len(x) // 5
     return x[:-overviews], x[-overviews:]
-
-
-def resize(maps: Tensor, like: Tensor) -> Tensor:
-    """Returns the maps at the size of `like`, bilinear."""
-    return F.interpolate(maps, like.shape[-2:], mode='bilinear')
 
 
 def pool(maps: Tensor, size: Sequence[int], ratios: Sequence[int]) -> list[Tensor]:

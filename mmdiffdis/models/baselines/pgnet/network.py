@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.conv import conv_norm_act
+from ..layers.conv import conv_norm_act, resize
 from ..layers.resnet import five_widths
 from ..layers.swin import to_maps, to_tokens
 
@@ -33,11 +33,6 @@ class PGNetOutputs(NamedTuple):
     resnet: Tensor
     swin: Tensor
     attention: Tensor
-
-
-def resize(maps: Tensor, like: Tensor) -> Tensor:
-    """Returns the maps at the size of `like`, bilinear with aligned corners."""
-    return F.interpolate(maps, like.shape[-2:], mode='bilinear', align_corners=True)
 
 
 def two_convs(in_channels: int, channels: int) -> nn.Sequential:
@@ -174,7 +169,7 @@ class Level(nn.Module):
             x: The encoder's map, [B, in_channels, h, w].
             coarse: The coarser level's map, [B, C, h', w'].
         """
-        coarse = resize(coarse, x)
+        coarse = resize(coarse, x, align_corners=True)
         x = self.merge(torch.cat([x, coarse], dim=1)) + self.shortcut(coarse)
         return x + self.refine(x)
 
@@ -234,12 +229,12 @@ class PGNetwork(BaseModule):
         x = self.level_s3(s3, self.reduce_s4(s4))
 
         # 3. the ResNet's coarsest map, grafted
-        resnet, swin = self.reduce_r5(resize(r5, s2)), self.reduce_s2(s2)
+        resnet, swin = self.reduce_r5(resize(r5, s2, align_corners=True)), self.reduce_s2(s2)
         grafted, attention = self.grafting(resnet, swin)
         x = self.level_grafted(grafted, x)
 
         # 4. up with the ResNet's finer levels
-        both = self.sum_r4(self.reduce_s1(resize(s1, r4)) + self.reduce_r4(r4))
+        both = self.sum_r4(self.reduce_s1(resize(s1, r4, align_corners=True)) + self.reduce_r4(r4))
         x = self.level_r4(both, x)
         x = self.level_r2(r2, self.level_r3(r3, x))
         return PGNetOutputs(

@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.conv import conv_norm_act, pad_to_multiple
+from ..layers.conv import conv_norm_act, pad_to_multiple, resize
 from ..layers.resnet import five_maps, five_widths
 
 # of an image's sides: a quarter of them is divided by 8 in the low maps that meet high ones
@@ -33,11 +33,6 @@ class UDUNOutputs(NamedTuple):
     trunk: Tensor
     structure: Tensor
     mask: Tensor
-
-
-def resize(maps: Tensor, like: Tensor) -> Tensor:
-    """Returns the maps at the size of `like`, bilinear."""
-    return F.interpolate(maps, like.shape[-2:], mode='bilinear')
 
 
 def reduce(in_channels: int, out_channels: int) -> nn.Sequential:
