@@ -118,14 +118,13 @@ class ScaleAttention(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
 
-        def bottleneck() -> tuple[nn.Module, ...]:
-            return (
-                nn.Conv2d(channels, channels // 4, 1),
-                nn.BatchNorm2d(channels // 4),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(channels // 4, channels, 1),
-                nn.BatchNorm2d(channels),
-            )
+        def bottleneck() -> list[nn.Module]:
+            layers = []
+            for before, after in ((channels, channels // 4), (channels // 4, channels)):
+                layers += [nn.Conv2d(before, after, 1), nn.BatchNorm2d(after)]
+                # before the norm it has no effect, and its gradient is a rounding error or zero
+                layers[-2].bias.requires_grad_(False)
+            return [*layers[:2], nn.ReLU(inplace=True), *layers[2:]]
 
         self.local_att = nn.Sequential(*bottleneck())
         self.global_att = nn.Sequential(nn.AdaptiveAvgPool2d(1), *bottleneck())
