@@ -348,7 +348,8 @@ def load_strictly(runner, partially: bool = False, way_out: str = _PARTIALLY) ->
 class PretrainedWeights(PretrainedInit):
     """MMEngine's `Pretrained`, which stops if the checkpoint does not fit the module.
 
-    Modules of other packages may leave weights of the file unused, such as a classifier's.
+    Modules of other packages may leave weights of the file unused, such as a classifier's. Ours
+    name the beginnings of such weights in `UNUSED`.
 
     Args:
         checkpoint: File, URL or 'mmdiffdis://NAME'.
@@ -386,7 +387,8 @@ class PretrainedWeights(PretrainedInit):
             # older files lack these counters, which are not used
             misfits = {'missing': [n for n in missing if 'num_batches_tracked' not in n]}
             if type(module).__module__.partition('.')[0] == __package__.partition('.')[0]:
-                misfits['unexpected'] = unexpected
+                unused = getattr(module, 'UNUSED', ())
+                misfits['unexpected'] = [n for n in unexpected if not n.startswith(unused)]
             found = [f'{kind}: {", ".join(names)}' for kind, names in misfits.items() if names]
             if found:
                 raise RuntimeError('; '.join(found))

@@ -15,6 +15,7 @@ FULL = 'bsanet/bsanet_res2net-50_4xb9-34e_dis5k-1024x1024'
 SMALL = 'bsanet/bsanet_small_1xb16-1k2_synthetic-dis-128x128'
 
 
+@pytest.mark.slow  # of full size
 class TestBSANet(BaselineTester):
     NAME = 'bsanet'
     CONFIG = FULL

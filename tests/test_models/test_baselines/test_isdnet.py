@@ -1,5 +1,6 @@
 """ISDNet: the numbers of the released implementation, its shallow branch and its labels."""
 
+import pytest
 import torch
 from baseline_tester import BaselineTester, build
 from conftest import normal
@@ -22,6 +23,7 @@ LOSSES = dict(
 )
 
 
+@pytest.mark.slow  # of full size
 class TestISDNet(BaselineTester):
     NAME = 'isdnet_r18'
     CONFIG = 'isdnet/isdnet_r18-d8_1xb8-80k_dis5k-1024x1024'

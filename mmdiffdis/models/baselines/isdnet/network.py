@@ -88,10 +88,15 @@ def output(channels: int, out_channels: int) -> nn.Sequential:
 class ShallowBranch(STDCNet):
     """mmseg's `STDCNet` without its last stage, for the six channels of the details.
 
+    Attributes:
+        UNUSED: Beginnings of the weights of an `STDCNet` that it lacks.
+
     Args:
         channels: Channels of the five stages.
         init_cfg: MMEngine's initialisation config. Weights for three channels are repeated.
     """
+
+    UNUSED = ('stages.4.',)
 
     def __init__(self, channels: tuple[int, ...], init_cfg: dict | None = None):
         act = dict(type='ReLU')

@@ -68,6 +68,7 @@ class Res2Net(BaseModule):
     classifier `fc`.
 
     Attributes:
+        UNUSED: Beginnings of the published weights that it lacks.
         num_features: Channels of the five maps.
 
     Args:
@@ -75,6 +76,8 @@ class Res2Net(BaseModule):
         width: Channels of the stem; 64 in the published weights.
         init_cfg: MMEngine's initialisation config; None: He initialisation.
     """
+
+    UNUSED = ('fc.',)
 
     def __init__(
         self,
