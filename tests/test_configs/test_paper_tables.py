@@ -14,7 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
 from safetensors.torch import save_file
-from shipped_configs import CONFIGS, FULL_SIZE, TABLE_1, load
+from shipped_configs import CONFIGS, FULL_SIZE, LEAVES, TABLE_1, load
 
 from mmdiffdis.models import DiffusionSegmentor
 
@@ -72,6 +72,23 @@ def shrink(path: Path) -> dict:
     if 'backbone' in model:
         small['backbone'] = {**model['backbone'], **sizes}
     return small
+
+
+def test_each_column_of_table_2_is_a_config_of_its_size_and_protocol():
+    page = (ROOT / 'docs/paper_tables.md').read_text()
+    section = re.search(r'(?ms)^## Table 2.*?(?=^## )', page)[0]
+    columns = re.findall(r'(?m)^\| \S+ \| `(\S+)`', section)
+    assert len(columns) == 12
+    small = re.findall(r'configs/(\S+)_\$small', section)
+    for name in (
+        *columns,
+        *(f'{Path(path).name}_1xb16-1k2_synthetic-dis-128x128' for path in small),
+    ):
+        (path,) = (path for path in LEAVES if path.stem == name)
+        config = load(path)
+        assert config.test_evaluator.protocol == ('diffdis' if name in columns else 'soft')
+        assert name.endswith(f'-{config.scale[0]}x{config.scale[1]}')
+    assert set(columns) < set(re.findall(r'\w\S+(?:_dis5k-1024x1024)', section.split('--cold')[0]))
 
 
 def test_differences_are_found_at_every_depth():

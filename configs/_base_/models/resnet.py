@@ -7,6 +7,16 @@ resnet50 = dict(
     depth=50,
     init_cfg=dict(type='Pretrained', checkpoint=resnet_weights + 'resnet50-19c8e357.pth'),
 )
+resnet50v1s = dict(
+    type='ResNetV1s',
+    depth=50,
+    stem_channels=128,
+    # GluonCV's ImageNet weights, as PyTorch files of timm
+    init_cfg=dict(
+        type='Pretrained',
+        checkpoint='https://github.com/rwightman/pytorch-pretrained-gluonresnet/releases/download/v0.1/gluon_resnet50_v1s-1762acc0.pth',
+    ),
+)
 resnet34 = dict(
     type='ResNet',
     depth=34,

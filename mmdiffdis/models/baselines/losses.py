@@ -1,5 +1,7 @@
 """Losses of masks that several baselines may share."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,6 +53,23 @@ def bce_iou_loss(logits: Tensor, target: Tensor) -> Tensor:
     union = (probability + target).sum(pixels) - intersection
     entropy = F.binary_cross_entropy_with_logits(logits, target)
     return entropy + (1 - (intersection + 1) / (union + 1)).mean()
+
+
+def hard_cross_entropy(logits: Tensor, labels: Tensor, threshold: float, min_kept: int) -> Tensor:
+    """Returns the mean cross entropy of hard pixels, those of a low probability of their label.
+
+    Source: online hard example mining, Shrivastava et al., CVPR 2016. mmseg's `OhemCrossEntropy`
+    leaves out the easiest of the pixels that must count.
+
+    Args:
+        logits: [N, classes, ...].
+        labels: Classes, [N, ...].
+        threshold: Pixels count if the probability of their label is at most this.
+        min_kept: So many pixels with the lowest probabilities count anyway, or all there are.
+    """
+    entropy = F.cross_entropy(logits, labels, reduction='none').flatten()
+    bound = entropy.detach().topk(min(min_kept, len(entropy)), sorted=False).values.min()
+    return entropy[entropy >= bound.clamp(max=-math.log(threshold))].mean()
 
 
 def iou_loss(probability: Tensor, target: Tensor) -> Tensor:

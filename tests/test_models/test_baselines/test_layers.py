@@ -4,14 +4,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmseg.models.backbones import ResNet
+from mmseg.models.backbones import ResNet, ResNetV1c
 from mmseg.models.utils.embed import PatchMerging
 from torch.nn import functional as F
 
 from mmdiffdis.models.baselines.layers.deformable_conv import ModulatedDeformConv2d
 from mmdiffdis.models.baselines.layers.pyramid import BINOMIAL, GAUSSIAN, expand, reduce
 from mmdiffdis.models.baselines.layers.res2net import Res2Block, Res2Net
-from mmdiffdis.models.baselines.layers.resnet import five_maps, five_widths
+from mmdiffdis.models.baselines.layers.resnet import ResNetV1s, five_maps, five_widths
 from mmdiffdis.models.baselines.layers.swin import to_mmseg_order, to_published_order
 
 
@@ -129,6 +129,22 @@ def test_pyramid_keeps_a_constant_also_under_autocast():
     torch.testing.assert_close(reduce(constant), constant[..., ::2, ::2])
     with torch.autocast('cpu', torch.bfloat16):
         torch.testing.assert_close(reduce(constant), constant[..., ::2, ::2])
+
+
+@torch.no_grad()
+def test_resnet_v1s_is_mmsegs_v1c_under_other_names():
+    sizes = dict(depth=18, stem_channels=16, base_channels=8)
+    backbone, other = ResNetV1s(**sizes), ResNetV1c(**sizes)
+    weights = {
+        name.replace('conv1.', 'stem.', 1).replace('bn1.', 'stem.7.', 1)
+        if name.startswith(('conv1.', 'bn1.'))
+        else name: tensor
+        for name, tensor in backbone.state_dict().items()
+    }
+    other.load_state_dict(weights)
+    images = torch.randn(2, 3, 33, 64)
+    for result, expected in zip(five_maps(backbone, images)[1:], other(images), strict=True):
+        torch.testing.assert_close(result, expected)
 
 
 @torch.no_grad()

@@ -6,7 +6,13 @@ import torch
 from skimage.metrics import structural_similarity
 from torch.nn import functional as F
 
-from mmdiffdis.models.baselines.losses import bce_iou_loss, iou_loss, ssim_loss, structure_loss
+from mmdiffdis.models.baselines.losses import (
+    bce_iou_loss,
+    hard_cross_entropy,
+    iou_loss,
+    ssim_loss,
+    structure_loss,
+)
 
 
 def test_structure_loss_of_a_plain_mask_is_cross_entropy_and_iou():
@@ -44,3 +50,14 @@ def test_ssim_loss_is_skimages():
     result = ssim_loss(images[:1], images[1:]).item()
     assert result == pytest.approx((1 - similarity.mean()) / 2, abs=1e-6)
     assert ssim_loss(images, images).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    'threshold, min_kept, counted',
+    [(0.5, 1, (0.1, 0.3, 0.5)), (0.2, 2, (0.1, 0.3)), (0.5, 9, (0.1, 0.3, 0.5, 0.8, 0.9))],
+)
+def test_hard_pixels_are_the_improbable_ones_or_at_least_so_many(threshold, min_kept, counted):
+    probability = torch.tensor([0.9, 0.1, 0.5, 0.8, 0.3])
+    logits, labels = torch.stack([probability, 1 - probability], dim=1).log(), torch.zeros(5).long()
+    loss = hard_cross_entropy(logits, labels, threshold + 1e-6, min_kept)
+    assert loss.item() == pytest.approx(-np.log(counted).mean())

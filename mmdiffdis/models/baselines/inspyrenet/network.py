@@ -5,7 +5,6 @@ Written from the paper; the names of layers are those of the released weights
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import reduce as fold
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.conv import conv, pad_to_multiple
+from ..layers.precision import without_autocast
 from ..layers.pyramid import expand
 from ..layers.swin import five_maps, five_widths
 
@@ -223,9 +223,7 @@ class ScaleInvariantContextAttention(nn.Module):
 
     def _contexts(self, x: Tensor, regions: Tensor) -> list[Tensor]:
         """Returns keys and values of R regions [B, R, h, w] of features, [B, R, channels]."""
-        # sums over a million pixels are too large for half precision; operations are counted on the
-        # meta device, which autocast refuses
-        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):  # sums over a million pixels are too large for half precision
             regions, features = (resize(part.float(), self.context_size) for part in (regions, x))
             # The release reads [B, C, N] as [B, N, C] without a transposition, and weights depend
             # on it.

@@ -61,6 +61,27 @@ def conv(
     return module
 
 
+def deep_stem(width: int) -> nn.Sequential:
+    """Returns three 3x3 convolutions that halve images [B, 3, H, W], in place of one of 7x7.
+
+    Source: the v1s, v1c and v1d of He et al., Bag of Tricks, CVPR 2019. The norm and activation of
+    the last convolution follow outside, as in the published weights.
+
+    Args:
+        width: Channels of the last convolution; the others have half as many.
+    """
+    half = width // 2
+    return nn.Sequential(
+        nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(half),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(half, half, 3, padding=1, bias=False),
+        nn.BatchNorm2d(half),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(half, width, 3, padding=1, bias=False),
+    )
+
+
 def pad_to_multiple(images: Tensor, divisor: int) -> Tensor:
     """Returns images [B, C, H, W] with the last rows and columns repeated.
 

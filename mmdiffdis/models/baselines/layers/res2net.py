@@ -8,6 +8,8 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .conv import deep_stem
+
 # into so many parts, the block's `scale`, are its channels split
 SCALE = 4
 EXPANSION = 4
@@ -86,16 +88,7 @@ class Res2Net(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg or dict(type='Kaiming', layer='Conv2d'))
-        half = width // 2
-        self.conv1 = nn.Sequential(
-            nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(half),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(half, half, 3, padding=1, bias=False),
-            nn.BatchNorm2d(half),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(half, width, 3, padding=1, bias=False),
-        )
+        self.conv1 = deep_stem(width)
         self.bn1 = nn.BatchNorm2d(width)
         self.num_features = [width]
         self.stages = [f'layer{i}' for i in range(1, len(dilations) + 1)]

@@ -1,7 +1,22 @@
 """ResNet: five maps of an image. mmseg's names of layers are those of torchvision's weights."""
 
 from mmseg.models.backbones import ResNet
+from mmseg.registry import MODELS
 from torch import Tensor
+
+from .conv import deep_stem
+
+
+@MODELS.register_module()
+class ResNetV1s(ResNet):
+    """ResNet with a stem of three convolutions under the names of GluonCV's and timm's weights.
+
+    mmseg's `ResNetV1c` has the same layers under other names.
+    """
+
+    def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
+        super()._make_stem_layer(in_channels, stem_channels)
+        self.conv1 = deep_stem(stem_channels)
 
 
 def five_maps(backbone: ResNet, images: Tensor) -> list[Tensor]:
