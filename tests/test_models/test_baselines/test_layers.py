@@ -177,12 +177,18 @@ def test_res2net_has_five_maps_of_its_widths():
     assert backbone.num_features == [16, 64, 128, 256, 512]
 
 
-def test_res2net_starts_from_weights_with_a_classifier(tmp_path):
-    small = dict(dilations=((1,), (1,), (1,), (1,)), width=16)
-    weights = Res2Net(**small).state_dict()
+@pytest.mark.parametrize(
+    'kind, small',
+    [
+        (Res2Net, dict(dilations=((1,), (1,), (1,), (1,)), width=16)),
+        (ResNetV1s, dict(depth=18, stem_channels=16, base_channels=8)),
+    ],
+)
+def test_backbones_start_from_weights_with_a_classifier(kind, small, tmp_path):
+    weights = kind(**small).state_dict()
     classifier = {'fc.weight': torch.zeros(10, 512), 'fc.bias': torch.zeros(10)}
-    torch.save({**weights, **classifier}, tmp_path / 'res2net.pth')
-    pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'res2net.pth'))
-    backbone = Res2Net(**small, init_cfg=pretrained)
+    torch.save({**weights, **classifier}, tmp_path / 'published.pth')
+    pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'published.pth'))
+    backbone = kind(**small, init_cfg=pretrained)
     backbone.init_weights()
     assert all(torch.equal(weights[name], w) for name, w in backbone.state_dict().items())

@@ -12,7 +12,12 @@ class ResNetV1s(ResNet):
     """ResNet with a stem of three convolutions under the names of GluonCV's and timm's weights.
 
     mmseg's `ResNetV1c` has the same layers under other names.
+
+    Attributes:
+        UNUSED: Beginnings of the published weights that it lacks.
     """
+
+    UNUSED = ('fc.',)
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         super()._make_stem_layer(in_channels, stem_channels)
