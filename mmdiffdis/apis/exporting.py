@@ -292,14 +292,19 @@ def _write(network: nn.Module, metadata: dict, path: Path) -> None:
         for name, (rows, columns) in axes.items():
             dynamic[name] |= {2: rows, 3: columns}
     network.eval().requires_grad_(False)
+    any_size = {
+        name: dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for name, axes in dynamic.items()
+    }
     try:
+        # by ourselves: torch.onnx would try again in stricter ways, which take minutes to fail
+        traced = torch.export.export(network, (), inputs, dynamic_shapes=any_size, strict=False)
         program = torch.onnx.export(
-            network,
-            kwargs=inputs,
+            traced,
             input_names=[*inputs],
             output_names=['mask'],
             dynamic_shapes=dynamic,
             opset_version=OPSET,
+            optimize=False,  # onnxscript's fails for DiffDIS; onnxruntime optimises for itself
             dynamo=True,
             verbose=False,
         )

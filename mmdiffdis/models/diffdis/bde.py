@@ -29,4 +29,5 @@ class BatchDiscriminativeEmbedding(BaseModule):
     def forward(self, batch_size: int) -> Tensor:
         """Returns the embeddings of B masks, then of B edges, [2B, embed_channels]."""
         encoded = torch.cat([self.labels.sin(), self.labels.cos()], dim=1)  # [2, 4]
-        return self.projection(encoded).repeat_interleave(batch_size, dim=0)
+        # torch.onnx exports `repeat_interleave` wrongly if the batch size is dynamic
+        return self.projection(encoded)[:, None].expand(-1, batch_size, -1).flatten(0, 1)

@@ -192,9 +192,10 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
             output = torch.cat(self.unet(noisy, latents, timestep))
             clean = self.scheduler.to_clean(noisy, output, timestep)
             noisy = self.scheduler.step(noisy, clean, timestep, next_timestep)
-        output = torch.cat(self.unet(noisy, latents, timesteps[-1], num_outputs))
+        halves = self.unet(noisy, latents, timesteps[-1], num_outputs)
+        output = torch.cat(halves)
         clean = self.scheduler.to_clean(noisy[: output.shape[0]], output, timesteps[-1])
-        return list(clean.split(latents[0].shape[0]))
+        return list(clean.chunk(len(halves)))
 
     def encode_pairs(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Returns latents of images and of their ground truth.
