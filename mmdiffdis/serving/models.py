@@ -18,20 +18,24 @@ def load_models(
     """Returns models by the names of their configs, in their order.
 
     Args:
-        models: Names of models that come with the package, or CONFIG:CKPT.
+        models: Names of models that come with the package, CONFIG:CKPT or ONNX files of `export`.
         device: As in `DISInferencer`.
         precision: As in `DISInferencer`.
 
     Raises:
-        ValueError: If two models have the same name.
+        ValueError: If two models have the same name, or one has no checkpoint.
     """
     loaded: dict[str, DISInferencer] = {}
     for model in models:
         config, checkpoint = split_model(model)
+        if not checkpoint and not config.endswith('.onnx'):
+            raise ValueError(
+                f'{model}: expected CONFIG:CKPT, an ONNX file or a model of the package'
+            )
         name = Path(config).stem
         if name in loaded:
             raise ValueError(f"{model}: there is a model '{name}' already; rename a config")
-        loaded[name] = DISInferencer(config, checkpoint or config, device, precision=precision)
+        loaded[name] = DISInferencer(config, checkpoint or None, device, precision=precision)
     return loaded
 
 

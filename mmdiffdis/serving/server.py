@@ -18,15 +18,16 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
+from PIL import ImageColor
 from pydantic import ConfigDict, ValidationError, create_model
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from ..apis.decoding import IMAGE_ERRORS, reason
-from ..apis.inference import PIXEL_BUDGET, DISInferencer, DISResult
+from ..apis.inference import PIXEL_BUDGET, Box, DISInferencer, DISResult
 from ..images.finishing import finish, save
-from ..images.options import BLUR, ResultOptions, parse_colour
+from ..images.options import BLUR, ResultOptions
 from ..images.reading import is_out_of_memory
 from ..utils.files import stem_of
 from ..version import __version__
@@ -37,17 +38,20 @@ from .models import TooLargeError, check_image
 Answer = TypeVar('Answer')
 _MEDIA_TYPES = {'png': 'image/png', 'webp': 'image/webp', 'jpg': 'image/jpeg', 'tiff': 'image/tiff'}
 _FILES = ('image', 'background')  # the files of a form
-# The options of a result, whose type is that of the address, and two more.
+# The options of a result, whose type is that of the address, and of its prediction.
 _Options = create_model(
     'Options',
     __config__=ConfigDict(extra='forbid', protected_namespaces=()),
     **{field.name: (field.type, field.default) for field in fields(ResultOptions)[1:]},
+    box=(Box | None, None),
     model=(str | None, None),
     name=(str, 'image'),
 )
 _DESCRIPTION = f"""The image is the whole body, or the file `image` of a form. Options stand in the
 query, or in the form, where the background may be a file as well. `model` is one of `/models`,
-`name` the file name of an image that is the whole body (diffusion models draw their noise by it).
+`name` the file name of an image that is the whole body (diffusion models draw their noise by it),
+`box` left, top, right and bottom of the part that holds the subject. Numbers of `box` and `size`
+are repeated options, as in `size=640&size=480`.
 
 ```
 {getdoc(ResultOptions)}
@@ -158,7 +162,9 @@ def make_app(models: dict[str, DISInferencer], batch_size: int, limits: Limits) 
         async with budget.hold(pixels):
             with _blame_the_client(upload.image.parent):
                 stem = stem_of(upload.name)
-                prepared = await asyncio.to_thread(models[name].prepare, upload.image, stem)
+                prepared = await asyncio.to_thread(
+                    models[name].prepare, upload.image, stem, 0, upload.options.box
+                )
             result = await batcher.predict(models[name], prepared)
             with _blame_the_client(upload.image.parent):
                 content = await asyncio.to_thread(_encode, result, options)
@@ -250,7 +256,7 @@ def _store(form: FormData, options: Any, folder: Path) -> _Upload:
         with (folder / name).open('wb') as target:
             shutil.copyfileobj(file.file, target)
     chosen = {
-        name: values if name == 'size' or len(values) > 1 else values[0]
+        name: values if name in ('size', 'box') or len(values) > 1 else values[0]
         for name, values in texts.items()
     }
     try:
@@ -263,14 +269,17 @@ def _store(form: FormData, options: Any, folder: Path) -> _Upload:
 
 def _result_options(kind: str, upload: _Upload, max_pixels: int) -> ResultOptions:
     """Returns the options of a result; a background is never a file of the server's."""
-    chosen = upload.options.model_dump(exclude={'model', 'name'})
+    chosen = upload.options.model_dump(exclude={'box', 'model', 'name'})
     text = chosen['background']
-    if text not in (None, BLUR) and parse_colour(text) is None:
-        raise HTTPException(
-            422,
-            f"background '{text}': expected {BLUR}, an opaque colour (white, #ff8800, ...) or the "
-            'file of an image in a form',
-        )
+    if text not in (None, BLUR):
+        try:
+            ImageColor.getrgb(text)
+        except ValueError as error:
+            raise HTTPException(
+                422,
+                f"background '{text}': expected {BLUR}, an opaque colour (white, #ff8800, ...) or "
+                'the file of an image in a form',
+            ) from error
     if text and upload.background:
         raise HTTPException(422, f"background '{text}', and a file: expected one of them")
     if upload.background:

@@ -59,7 +59,7 @@ def ask(model, *requests: tuple[str, dict], **limits) -> list['httpx.Response']:
 
 def test_results_are_those_of_finish(model, draw_pair):
     image = draw_pair(0)[0]
-    result = model(image)
+    mask, inside = model(image).mask, model(image, box=(10, 5, 40, 30)).mask
     form = {'files': {'image': ('a #1.png', encode(image))}}
     requests = [
         ('/v1/mask', form, {}, 'a%20%231.png'),
@@ -67,12 +67,19 @@ def test_results_are_those_of_finish(model, draw_pair):
         ('/v1/cutout', form, {'format': 'webp', 'crop': 3}, 'a%20%231.webp'),
         ('/v1/cutout', form, {'size': (30, 20), 'background': '#ff8800'}, 'a%20%231.png'),
         ('/v1/cutout', form, {'background': 'blur', 'clean': True}, 'a%20%231.png'),
+        ('/v1/mask', form, {'box': (10, 5, 40, 30)}, 'a%20%231.png'),
     ]
     asked = [(url, {**body, 'params': options}) for url, body, options, _ in requests]
     responses = ask(model, *asked)
     for (url, _, options, name), response in zip(requests, responses, strict=True):
-        options = {key: value for key, value in options.items() if key != 'name'}
-        expected = finish(image, result.mask, ResultOptions(url.removeprefix('/v1/'), **options))
+        expected = finish(
+            image,
+            inside if 'box' in options else mask,
+            ResultOptions(
+                url.removeprefix('/v1/'),
+                **{key: value for key, value in options.items() if key not in ('name', 'box')},
+            ),
+        )
         assert difference(decode(response), expected) <= 1
         assert response.headers['content-disposition'].endswith(f"''{name}")
         assert response.headers['content-type'] == f'image/{options.get("format", "png")}'
