@@ -51,6 +51,7 @@ def test_diffusion_segmentor_costs_what_its_layers_do(edge, interaction, monkeyp
     assert cost.total_flop == sum(cost.flop.values()) == add_up(model, 64, monkeypatch)
 
 
+@pytest.mark.slow
 def test_parts_that_cost_less_without_an_edge():
     models = [build_on_meta(ConfigDict(tiny_config(test_cfg=dict(edge=e)))) for e in (False, True)]
     alone, both = (count_cost(model, (64, 64)).flop for model in models)
@@ -86,6 +87,7 @@ def test_constructor_that_computes_with_tensors_builds():
     assert {tensor.device.type for tensor in model.state_dict().values()} == {'meta'}
 
 
+@pytest.mark.slow
 def test_paper_model_at_1024_pixels():
     config = Config.fromfile(FULL_SIZE).model
     cost = count_cost(build_on_meta(config), (1024, 1024))

@@ -1,6 +1,9 @@
 """Weights of ONNX files, exported in several ways, equal those of the model."""
 
+import shutil
 import sys
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -24,6 +27,28 @@ from mmdiffdis.checkpoints import CheckpointError
 from mmdiffdis.checkpoints.onnx import convert_onnx, differences, read_onnx
 
 
+@pytest.fixture(scope='module')
+def small_files(tmp_path_factory):
+    """Returns a function that exports the network of a config, once."""
+
+    @cache
+    def exported(name, folded):
+        path = tmp_path_factory.mktemp('onnx') / 'a.onnx'
+        return export(Released(build(name, seed=1)), path, folded)
+
+    return exported
+
+
+@pytest.fixture
+def export_small(small_files, tmp_path):
+    """Returns a function that writes the network of a config to a file, which may be changed."""
+
+    def copy(name, folded=True):
+        return Path(shutil.copy(small_files(name, folded), tmp_path))
+
+    return copy
+
+
 def convert(path, name, **options):
     """Returns the model of a config with the weights of a file, the file, and absent layers."""
     network, model = read_onnx(path), build(name, **options)
@@ -43,9 +68,9 @@ def assert_equal_to_onnxruntime(path, name, tolerance=1e-5, **options):
 @pytest.mark.parametrize('folded', [True, False], ids=['folded', 'unfolded'])
 @pytest.mark.parametrize('names', ['kept', 'lost', 'lost, sorted otherwise'])
 def test_exported_network_equals_onnxruntime_at_every_output(
-    name, outputs, folded, names, tmp_path
+    name, outputs, folded, names, export_small
 ):
-    path = export(Released(build(name, seed=1)), tmp_path / 'a.onnx', folded)
+    path = export_small(name, folded)
     if 'sorted' in names:
         sort_otherwise(path)
     if 'lost' in names:
@@ -100,8 +125,8 @@ def test_side_outputs_that_were_not_exported_are_zero(lost, tmp_path):
     assert len(compared) == 1 and absent == [f'side{i}' for i in range(2, 7)]
 
 
-def test_weights_behind_casts_and_constants(tmp_path):
-    path = export(Released(build(U2NET, seed=1)), tmp_path / 'a.onnx')
+def test_weights_behind_casts_and_constants(export_small):
+    path = export_small(U2NET)
     file = onnx.load(path)
     for value in [*file.graph.initializer]:
         if value.name.startswith(('onnx::Conv', 'side')):
@@ -121,8 +146,8 @@ def test_weights_behind_casts_and_constants(tmp_path):
 
 
 @pytest.fixture
-def exported(tmp_path):
-    return export(Released(build(U2NET, seed=1)), tmp_path / 'u2net.onnx')
+def exported(export_small):
+    return export_small(U2NET)
 
 
 def error_of(path, name=U2NET, **options) -> str:

@@ -51,6 +51,7 @@ def merged(system, option):
     return load_config(SYSTEMS[system], fragments=[OPTIONS / f'{option}.py'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('option', NAMES)
 def test_option_is_merged_or_refused_in_one_line(option):
     for system in SYSTEMS:

@@ -210,6 +210,7 @@ def tiny_run(path: Path, root: Path, work_dir: Path, side: int = 64) -> Config:
     return cfg
 
 
+@pytest.mark.slow
 def test_runner_trains_and_scores_a_row_of_a_table(write_set, tmp_path):
     """Two iterations, a validation and a test of one whole config: hooks, schedule, data."""
     root = write_set(tmp_path, 'DIS-TR', tuple('abcdefgh'))

@@ -62,12 +62,13 @@ def assert_same_training(first: Path, second: Path) -> None:
     assert not torch.equal(first['state_dict'][weight], first['ema_state_dict'][f'module.{weight}'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('by_epoch', 'workers', 'iteration'),
     [
         (False, 1, 5),
-        pytest.param(False, 0, 5, marks=pytest.mark.slow),
-        pytest.param(True, 1, 3, marks=pytest.mark.slow),
+        (False, 0, 5),
+        (True, 1, 3),
     ],
 )
 def test_resumed_training_ends_bit_equal(folder, by_epoch, workers, iteration):

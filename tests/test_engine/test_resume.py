@@ -125,6 +125,7 @@ def test_second_training_does_not_replace_the_first(work_dir):
         claim_work_dir(config_of(work_dir, launcher='none'))
 
 
+@pytest.mark.slow
 def test_unfinished_checkpoints_of_a_living_training_stay(tmp_path):
     leftover = tmp_path / f'{UNFINISHED}123.pth'
     leftover.touch()

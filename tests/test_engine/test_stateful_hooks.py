@@ -62,6 +62,7 @@ def train(config, scores=(0.5, 0.4, 0.3, 0.2)):
     return runner
 
 
+@pytest.mark.slow
 def test_ended_training_that_is_resumed_does_not_train_on(folder):
     config = validated(folder)
     assert train(config).iter == 6  # two validations without improvement
@@ -98,6 +99,7 @@ def test_early_stopping_and_best_checkpoint_survive_an_interruption(folder, befo
         assert state['message_hub']['runtime_info']['best_score'] == 0.5
 
 
+@pytest.mark.slow
 def test_best_checkpoints_of_a_killed_or_another_training(folder):
     """Left behind ones are removed, those of the work dir that this one was copied from are not."""
     train(validated(folder))

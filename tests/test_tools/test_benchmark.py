@@ -106,6 +106,7 @@ def test_models_and_variants_side_by_side(
     assert first.shape == (40, 56) and np.abs(first - second).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('_one_process')
 def test_taesd_takes_the_place_of_the_vae(diffusion, stock_config, photos, tmp_path):
     models = [diffusion, stock_config(2)]
@@ -203,6 +204,7 @@ def test_difference_that_nearly_all_pixels_keep_within():
     assert candidate.levels_apart() == 51
 
 
+@pytest.mark.slow
 def test_stock_segmentors_lack_the_variants_of_a_vae(stock_config, stock_checkpoint, photos):
     model, image = f'{stock_config(2)}:{stock_checkpoint(stock_config(2))}', photos / 'im' / 'a.jpg'
     device = torch.device('cpu')

@@ -99,8 +99,8 @@ def test_metafile_and_readme_name_source_and_licence(file):
     assert any(path.parent == file.parent for path in SMALL), 'no small variant'
 
 
-@pytest.mark.parametrize('height, width', [(SIDE, SIDE), (133, 167)])
-def test_maps_are_at_most_of_the_inputs_size_also_at_odd_sizes(model, height, width):
+def test_maps_are_at_most_of_the_inputs_size_also_at_odd_sizes(model):
+    height, width = 133, 167
     if not hasattr(model, 'PUBLISHED'):  # mmseg's PIDNet takes multiples of 8
         height, width = height // 8 * 8, width // 8 * 8
     with torch.no_grad():
@@ -110,6 +110,7 @@ def test_maps_are_at_most_of_the_inputs_size_also_at_odd_sizes(model, height, wi
         assert result.isfinite().all()
 
 
+@pytest.mark.slow
 def test_masks_of_a_published_repository_are_the_same(model, request, tmp_path):
     path = request.node.callspec.params['built']
     if 'gt-encoder' in path.name:
@@ -200,21 +201,16 @@ def test_backbones_start_from_their_pretrained_weights(baseline, tmp_path):
         assert_same_weights(baseline.get_submodule(name), module)
 
 
-@pytest.mark.parametrize('misfit', ['unexpected', 'missing', 'size mismatch'])
-def test_published_weights_that_do_not_fit_are_named(baseline, tmp_path, misfit):
+def test_published_weights_that_do_not_fit_are_named(baseline, tmp_path):
     weights = baseline.to_published()
-    name = next(name for name, tensor in reversed(weights.items()) if tensor.ndim == 4)
-    reported = name.rsplit('.', 1)[-1]
-    if misfit == 'unexpected':
-        reported = 'some.thing'
-        weights[reported] = torch.zeros(1)
-    elif misfit == 'missing':
-        del weights[name]
-    else:
-        weights[name] = weights[name][..., :0]
+    missing, misshapen = [name for name, x in reversed(weights.items()) if x.ndim == 4][:2]
+    weights['some.thing'] = weights.pop(missing)
+    weights[misshapen] = weights[misshapen][..., :0]
     path = save_weights(weights, tmp_path / 'published.safetensors')
-    with pytest.raises(CheckpointError, match=rf'(?s){misfit}.*{reported}'), explain_misfits(path):
+    with pytest.raises(CheckpointError) as caught, explain_misfits(path):
         load_checkpoint(baseline, str(path), strict=True)
+    for misfit in ('missing', 'unexpected', 'size mismatch', 'some.thing'):
+        assert misfit in str(caught.value)
 
 
 @pytest.mark.slow

@@ -88,6 +88,7 @@ def test_a_checkpoint_with_stable_diffusions_vae_loads(tiny, changes, taesd):
     assert sum(p.numel() for p in decoders) == 1_222_531
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_checkpoint_with_its_own_taesd_keeps_it(tiny):
     changes = dict(decode_head=dict(vae=TINY_TAESD))
