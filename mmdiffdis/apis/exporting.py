@@ -99,7 +99,8 @@ def export_onnx(
 ) -> Export:
     """Writes a model as an ONNX file, and compares the file's masks with the model's.
 
-    The batch size is dynamic. Files above 2 GB have their weights beside them, in `<path>.data`.
+    The batch size is dynamic where the network allows it, and 1 elsewhere. Files above 2 GB have
+    their weights beside them, in `<path>.data`.
 
     Args:
         config: As of `DISInferencer`.
@@ -274,51 +275,66 @@ def _raise(name: str, error: Exception) -> None:
 
 @torch.no_grad()
 def _write(network: nn.Module, metadata: dict, path: Path) -> None:
-    """Exports a network by its description."""
+    """Exports a network by its description, and completes that."""
     import onnx
 
-    half, (height, width) = metadata['precision'] == 'float16', metadata['image']['size']
+    image = metadata['image']
+    half = metadata['precision'] == 'float16'
     casts = half and hasattr(network.model, 'set_precision')
     if casts:
         network.model.set_precision(torch.float16, torch.float32)
-    inputs = dict(image=torch.zeros(2, 3, height, width))
-    axes = dict(image=('height', 'width'))
-    if noise := metadata['noise']:
-        sides = [side // noise['stride'] for side in (height, width)]
-        inputs['noise'] = torch.zeros(2, noise['channels'], *sides)
-        axes['noise'] = ('noise_height', 'noise_width')
-    dynamic = {name: {0: 'batch'} for name in inputs}
-    if metadata['image']['dynamic_size']:
-        for name, (rows, columns) in axes.items():
-            dynamic[name] |= {2: rows, 3: columns}
     network.eval().requires_grad_(False)
-    any_size = {
-        name: dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for name, axes in dynamic.items()
-    }
-    try:
-        # by ourselves: torch.onnx would try again in stricter ways, which take minutes to fail
-        traced = torch.export.export(network, (), inputs, dynamic_shapes=any_size, strict=False)
-        program = torch.onnx.export(
-            traced,
-            input_names=[*inputs],
-            output_names=['mask'],
-            dynamic_shapes=dynamic,
-            opset_version=OPSET,
-            optimize=False,  # onnxscript's fails for DiffDIS; onnxruntime optimises for itself
-            dynamo=True,
-            verbose=False,
-        )
-    except Exception as error:  # of torch.export and of torch.onnx, which have no base class
-        kind = 'with a dynamic size ' if metadata['image']['dynamic_size'] else ''
+    for image['dynamic_batch'] in (True, False):  # Swin's windows, among others, fix the batch size
+        try:
+            program = _trace(network, metadata)
+            break
+        except Exception as error:  # of torch.export and of torch.onnx, which have no base class
+            reason = error
+    else:
+        kind = 'with a dynamic size ' if image['dynamic_size'] else ''
+        while reason.__cause__:  # whose texts repeat this one in pages
+            reason = reason.__cause__
         raise ValueError(
             f'{type(network.model).__name__} cannot be exported {kind}by torch '
-            f'{torch.__version__} (docs/deployment.md lists what can be): {error}'
-        ) from error
+            f'{torch.__version__} (docs/deployment.md lists what can be): {reason}'
+        ) from reason
     program.model.metadata_props[METADATA] = json.dumps(metadata)
     program.save(str(path))
     if half and not casts:
         _halve(path)
     onnx.checker.check_model(str(path))
+
+
+def _trace(network: nn.Module, metadata: dict) -> 'torch.onnx.ONNXProgram':
+    """Returns a network as an ONNX program of the inputs that the metadata describe."""
+    image, noise = metadata['image'], metadata['noise']
+    height, width = image['size']
+    batch_size = 2 if image['dynamic_batch'] else 1  # torch.export takes 1 for a constant
+    inputs = dict(image=torch.zeros(batch_size, 3, height, width))
+    axes = dict(image=('height', 'width'))
+    if noise:
+        sides = [side // noise['stride'] for side in (height, width)]
+        inputs['noise'] = torch.zeros(batch_size, noise['channels'], *sides)
+        axes['noise'] = ('noise_height', 'noise_width')
+    dynamic = {name: {0: 'batch'} if image['dynamic_batch'] else {} for name in inputs}
+    if image['dynamic_size']:
+        for name, (rows, columns) in axes.items():
+            dynamic[name] |= {2: rows, 3: columns}
+    any_size = {
+        name: dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for name, axes in dynamic.items()
+    }
+    # by ourselves: torch.onnx would try again in stricter ways, which take minutes to fail
+    traced = torch.export.export(network, (), inputs, dynamic_shapes=any_size, strict=False)
+    return torch.onnx.export(
+        traced,
+        input_names=[*inputs],
+        output_names=['mask'],
+        dynamic_shapes=dynamic,
+        opset_version=OPSET,
+        optimize=False,  # onnxscript's fails for DiffDIS; onnxruntime optimises for itself
+        dynamo=True,
+        verbose=False,
+    )
 
 
 def _halve(path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -145,10 +146,16 @@ class OnnxNetwork(nn.Module):
         self.digest.copy_(torch.frombuffer(bytearray(total.digest()), dtype=torch.uint8))
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        """Returns the file's output for inputs of the same names."""
+        """Returns the file's output for inputs of the same names, of any batch size."""
         arrays = {name: tensor.cpu().numpy() for name, tensor in inputs.items()}
-        (output,) = self._session.run(None, arrays)
-        return torch.from_numpy(output).to(next(iter(inputs.values())).device)
+        total = len(next(iter(arrays.values())))
+        fixed = self._session.get_inputs()[0].shape[0]
+        step = fixed if isinstance(fixed, int) else total
+        outputs = []
+        for start in range(0, total, step):
+            part = {name: array[start : start + step] for name, array in arrays.items()}
+            outputs += self._session.run(None, part)
+        return torch.from_numpy(np.concatenate(outputs)).to(next(iter(inputs.values())).device)
 
 
 @MODELS.register_module()

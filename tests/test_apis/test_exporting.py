@@ -144,6 +144,7 @@ def test_file_holds_what_a_stranger_needs(exported, photos, tmp_path):
     assert about['image'] == dict(
         size=[48, SIDE],
         dynamic_size=True,
+        dynamic_batch=True,
         resize='PIL.Image.BILINEAR',
         channels='RGB',
         divide_by_maximum=True,

@@ -3,9 +3,10 @@
 
     python tools/deployment/export_onnx.py CONFIG CKPT --out MODEL.onnx
 
-The file takes images of any batch size and holds, as JSON, how to prepare an image and what its
-output means (docs/deployment.md). Its masks of three photographs are compared with those of
-PyTorch, and nothing is written if they differ. `predict MODEL.onnx INPUT...` runs it.
+The file takes batches of any size or, where the network does not allow that, single images. It
+holds, as JSON, how to prepare an image and what its output means (docs/deployment.md). Its masks of
+three photographs are compared with those of PyTorch, and nothing is written if they differ.
+`predict MODEL.onnx INPUT...` runs it.
 """
 
 import argparse
@@ -61,11 +62,12 @@ def main(argv: list[str] | None = None) -> None:
         )
     height, width = ('height', 'width') if args.dynamic_size else export.metadata['image']['size']
     print(f'{args.out}: ONNX opset {OPSET}, {args.precision}')
-    print(f'  input  image  [batch, 3, {height}, {width}] float32')
+    batch = 'batch' if export.metadata['image']['dynamic_batch'] else 1
+    print(f'  input  image  [{batch}, 3, {height}, {width}] float32')
     if noise := export.metadata['noise']:
         sides = f'{height} / {noise["stride"]}, {width} / {noise["stride"]}'
-        print(f'  input  noise  [batch, {noise["channels"]}, {sides}] float32')
-    print('  output mask   [batch, 1, height, width] float32')
+        print(f'  input  noise  [{batch}, {noise["channels"]}, {sides}] float32')
+    print(f'  output mask   [{batch}, 1, height, width] float32')
     print(
         f'masks of photographs differ from those of PyTorch by {255 * export.maximum:.4f}/255 at '
         f'most, and by {255 * export.within:.4f}/255 at most on 99.9 % of pixels'

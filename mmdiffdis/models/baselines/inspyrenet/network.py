@@ -215,8 +215,9 @@ class ScaleInvariantContextAttention(nn.Module):
             regions += [difference.clamp(0, 1), (-difference).clamp(0, 1)]
         key, value = self._contexts(x, torch.cat(regions, dim=1))
         query = self.conv_query(x).flatten(2).transpose(1, 2)
-        key, value = key.to(query.dtype), value.to(query.dtype)
-        attended = F.scaled_dot_product_attention(query, key, value)  # [B, hw, C]
+        # one head: torch.onnx does not export attention without heads
+        heads = (matrix.to(query.dtype)[:, None] for matrix in (query, key, value))
+        attended = F.scaled_dot_product_attention(*heads)[:, 0]  # [B, hw, C]
         attended = self.conv_out1(attended.transpose(1, 2).unflatten(2, size))
         x = self.conv_out3(self.conv_out2(torch.cat([x, attended], dim=1)))
         return x, self.conv_out4(x)
