@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -224,10 +225,14 @@ class Record:
         return path.relative_to(self.folder.resolve()).as_posix()
 
     def _append(self, entry: dict) -> None:
-        with self.path.open('a', encoding='utf-8') as file:
-            # begins with a line break, because the line before it may be torn, the first one too,
-            # because another process may be writing its first
-            file.write('\n' + json.dumps(entry, default=str))
+        with self.path.open('a+b') as file:
+            is_torn = False  # a last line that a killed process has not finished
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                is_torn = file.read(1) != b'\n'
+            # one write of a whole line, because other processes may be writing theirs
+            line = json.dumps(entry, default=str) + '\n'
+            file.write((b'\n' if is_torn else b'') + line.encode())
 
 
 def hash_file(path: Path) -> str:
