@@ -79,6 +79,7 @@ def test_exported_network_equals_onnxruntime_at_every_output(
     assert len(compared) == outputs and not absent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [ISNET, U2NET])
 def test_half_precision(name, tmp_path):
     path = export(Released(build(name, seed=1)), tmp_path / 'a.onnx', dtype=torch.float16)
@@ -116,6 +117,7 @@ def test_network_inside_a_wrapper(tmp_path):
     assert_equal_to_onnxruntime(export(wrapper, tmp_path / 'a.onnx'), ISNET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('lost', [False, True], ids=['names kept', 'names lost'])
 def test_side_outputs_that_were_not_exported_are_zero(lost, tmp_path):
     path = export(Released(build(ISNET, seed=1), outputs=1), tmp_path / 'a.onnx')

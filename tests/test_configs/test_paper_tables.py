@@ -164,6 +164,7 @@ def test_denoising_takes_the_steps_that_the_paper_says(name):
         assert set(torch.as_tensor(drawn).flatten().tolist()) == training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', [FULL_SIZE, *map(path_of, ABLATIONS)], ids=lambda path: path.stem)
 def test_tiny_version_trains_and_predicts(path):
     torch.manual_seed(0)

@@ -154,6 +154,7 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('wrapper', WRAPPERS)
 def test_augmentation_depends_on_the_draw_in_any_wrapper(wrapper):
     def load(start, count):

@@ -222,6 +222,7 @@ def test_quota_is_a_clear_message(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_accumulation_across_checkpoints_warns(folder):
     config = small_config(folder, **{'optim_wrapper.accumulative_counts': 3})
     runner = build_runner(config)
@@ -233,6 +234,7 @@ def test_accumulation_across_checkpoints_warns(folder):
 # --- losses and weights that are not finite
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_loss_that_is_not_finite_stops_with_the_files(folder, value):
     runner = build_runner(small_config(folder))

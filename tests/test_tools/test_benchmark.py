@@ -144,6 +144,7 @@ def test_reference_is_the_test_with_its_augmentation(diffusion, photos):
     np.testing.assert_allclose(reference(image).mask, np.mean(stretched, axis=0), atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('_one_process')
 def test_images_of_scikit_image_are_the_default(diffusion, tmp_path, capsys):
     (row,) = run(diffusion, '--repeats', 1, out=tmp_path / 'out')

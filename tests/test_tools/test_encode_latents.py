@@ -92,6 +92,7 @@ def standard_deviation(path: str) -> float:
     return float(load_file(path)['mask'].float().std())
 
 
+@pytest.mark.slow
 def test_weights_are_those_that_the_training_begins_with(config):
     """`load_from` as well, which comes after the model's own init_cfg."""
     path = config()

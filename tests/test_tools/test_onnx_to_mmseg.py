@@ -50,6 +50,7 @@ def largest_difference(printed: str) -> float:
     return max(float(difference) for _, difference in rows)
 
 
+@pytest.mark.slow
 def test_checkpoint_is_loaded_strictly_and_keeps_the_numbers(convert, tmp_path):
     original = build(U2NET, seed=1)
     onnx = export(Released(original), tmp_path / 'some.onnx')
@@ -64,6 +65,7 @@ def test_checkpoint_is_loaded_strictly_and_keeps_the_numbers(convert, tmp_path):
         assert file.metadata() == dict(source='some.onnx', config=Path(U2NET).name)
 
 
+@pytest.mark.slow
 def test_half_precision_and_pruned_outputs(convert, tmp_path):
     onnx = export(Released(build(ISNET, seed=1), outputs=1), tmp_path / 'some.onnx')
     out, printed = convert(onnx, ISNET, '--dtype', 'float16')
@@ -83,6 +85,7 @@ def test_files_that_do_not_fit_or_differ_are_refused_and_nothing_is_written(
     assert not list(tmp_path.glob('out*'))
 
 
+@pytest.mark.slow
 def test_without_onnxruntime_nothing_is_compared(convert, tmp_path, monkeypatch):
     onnx = export(Released(build(ISNET, seed=1)), tmp_path / 'some.onnx')
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)

@@ -48,6 +48,7 @@ def test_scores_are_saved_with_what_they_depend_on(score, tmp_path, channels):
     assert panels == ['a.jpg', 'b #1.jpg']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('channels', [1, 2])
 def test_tta_is_recorded_and_changes_the_scores(score, channels):
     plain, augmented = score(channels=channels), score('--tta', channels=channels)
@@ -154,6 +155,7 @@ def test_mistakes_end_in_one_line(
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('channels', [1, 2])
 def test_stock_segmentor_trains_and_its_best_checkpoint_is_kept(stock_config, tmp_path, channels):
     """Data set, transforms, metric, panels and `save_best` in MMEngine's training loop."""

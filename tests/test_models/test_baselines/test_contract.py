@@ -174,6 +174,7 @@ def test_saved_weights_are_loaded_strictly(model, tmp_path):
     assert_same_weights(model, other)
 
 
+@pytest.mark.slow
 def test_published_weights_are_loaded_strictly_with_or_without_wrappers(baseline, tmp_path):
     for wrapper in ('', 'module.', 'module._orig_mod.'):
         weights = {f'{wrapper}{name}': tensor for name, tensor in baseline.to_published().items()}
@@ -184,6 +185,7 @@ def test_published_weights_are_loaded_strictly_with_or_without_wrappers(baseline
         assert_same_weights(baseline, other, except_for=baseline.PUBLISHED.training_only)
 
 
+@pytest.mark.slow
 def test_backbones_start_from_their_pretrained_weights(baseline, tmp_path):
     other = randomize(deepcopy(baseline), seed=1)
     backbones = {

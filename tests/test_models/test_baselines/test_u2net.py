@@ -63,6 +63,7 @@ def test_maps_are_stretched_as_in_the_released_test():
     assert sample.seg_logits.data.min() == 0 and sample.seg_logits.data.max() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'gflop'), [('u2net', 117.2), ('u2netp', 39.5)])
 def test_costs_are_those_of_the_released_networks(name, gflop):
     config = Config.fromfile(ROOT / 'configs/u2net' / f'{name}_1xb12-600k_dis5k-320x320.py').model
