@@ -22,7 +22,6 @@ SOFT_FIELDS = tuple(field for field, _ in GT_FIELDS.values())
 # Bilinear resizing in half precision exceeds [0, 1] by about one rounding step, logits by far more.
 _ROUNDING = 1e-2
 
-
 PIXELS = 'pixels'  # name of images beside latents
 
 

@@ -39,7 +39,7 @@ def blocks(page: str) -> list[str]:
 
 
 def content(block: str) -> tuple:
-    """What a translation keeps: the kind of the block, its code, links and numbers."""
+    """Returns the parts that a translation keeps: the block's kind, code, links and numbers."""
     if block.startswith('```'):
         return ('code', block)
     links = [re.sub('^#.*', '#', link) for link in LINK.findall(block)]  # headings are translated

@@ -222,7 +222,7 @@ def _predict_stream(args: argparse.Namespace) -> bytes:
     import mmdiffdis  # noqa: F401, isort: skip - first, because it reports an unsuitable MMEngine
 
     from mmdiffdis.apis.configs import load_config
-    from mmdiffdis.apis.predicting import NoEdgesError, encode
+    from mmdiffdis.apis.predicting import NoEdgesError, encode, is_empty
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.images.options import ResultOptions
     from mmdiffdis.images.reading import open_stream
@@ -234,10 +234,10 @@ def _predict_stream(args: argparse.Namespace) -> bytes:
         inferencer = _load(args, config)
         for option in unused_options(args, config, [], inferencer.device):
             print(f'without effect here: {option}')
-        result = inferencer(image, box=args.box)
-        if not result.mask.max() > (level := args.threshold or 0.5):
-            print(f'nothing was found, no pixel is above {level}')
-        return encode(result, ResultOptions(**args.options))
+        result, options = inferencer(image, box=args.box), ResultOptions(**args.options)
+        if is_empty(result, options):
+            print(f'nothing was found, no pixel is above {options.level}')
+        return encode(result, options)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -321,7 +321,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'{len(jobs) - len(remaining)} were there already (--overwrite replaces them)')
     for text, paths in (
         (
-            f'nothing was found in {{}}, no pixel of which is above {prediction.level}:',
+            f'nothing was found in {{}}, no pixel of which is above {options.level}:',
             prediction.empty,
         ),
         ('only the first frame or page was predicted of {}:', prediction.first_only),

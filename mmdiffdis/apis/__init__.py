@@ -1,6 +1,7 @@
 """Prediction from Python."""
 
-from .inference import DISInferencer, DISResult
+from .inference import DISInferencer
 from .inputs import find_pictures, name_results
+from .results import DISResult
 
 __all__ = ['DISInferencer', 'DISResult', 'find_pictures', 'name_results']

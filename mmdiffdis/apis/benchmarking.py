@@ -42,7 +42,8 @@ from .configs import (
 )
 from .exporting import export_onnx
 from .flops import build_on_meta, count_cost, parts_of
-from .inference import DISInferencer, DISResult
+from .inference import DISInferencer
+from .results import DISResult
 
 # Options of `DISInferencer`.
 VARIANTS: dict[str, dict] = {

@@ -247,7 +247,7 @@ def _normalisation(model: nn.Module) -> dict:
 
 
 def _photographs() -> list[np.ndarray]:
-    """Returns three images of different sizes, of which a batch of 2 and one of 1 are made."""
+    """Returns three images of different sizes: a batch of 2 and one of 1."""
     from skimage import data
 
     return [data.astronaut(), data.coffee(), data.chelsea()]

@@ -30,8 +30,9 @@ from ..utils.files import (
 )
 from ..utils.parallel import map_ahead
 from .decoding import IMAGE_ERRORS, reason
-from .inference import PIXEL_BUDGET, Box, DISInferencer, DISResult
+from .inference import PIXEL_BUDGET, DISInferencer
 from .inputs import find_pictures, name_results_in_tree
+from .results import Box, DISResult
 from .shards import Shard
 from .video import VideoReader, VideoWriter, is_video
 
@@ -111,9 +112,9 @@ class Record:
         """Sets what this run does.
 
         Args:
-            settings: What decides its results, except for rounding: options, and `CONTENTS` but for
-                the input.
-            details: What else is worth recording.
+            settings: Settings that decide its results, except for rounding: options, and `CONTENTS`
+                without the input.
+            details: Further settings, which are recorded alone.
         """
         self._settings = json.loads(json.dumps(settings, default=str))
         self._details = details
@@ -273,7 +274,7 @@ def plan(
 
     Args:
         inputs: Files, folders and glob patterns.
-        options: What is made of images and masks.
+        options: Options of the results.
         record: Record of the folder for the results.
         frames: Whether a video becomes a folder of images.
         starts: Folders of which the sub-folders are kept in that of the results.
@@ -309,6 +310,11 @@ def _is_transparent(options: ResultOptions) -> bool:
     return options.type == 'cutout' and options.background is None
 
 
+def is_empty(result: DISResult, options: ResultOptions) -> bool:
+    """Returns whether nothing was found: no pixel is above the level of the options."""
+    return not result.mask.max() > options.level
+
+
 def encode(result: DISResult, options: ResultOptions) -> bytes:
     """Returns the contents of the file that `Prediction` writes.
 
@@ -334,7 +340,7 @@ class Prediction:
     Args:
         inferencer: Predicts.
         record: Record of the folder for the results.
-        options: What is made of images and masks. Videos are not cut to their subjects.
+        options: Options of the results. Videos are not cut to their subjects.
         batch_size: Number of images that the network takes at once.
         frames: Whether a video becomes a folder of images.
         box: Part of each image that holds the subject.
@@ -343,7 +349,6 @@ class Prediction:
         written: Results, of images and of videos.
         skipped: 'file: reason' of what could not be done.
         empty: Images, and videos, in which nothing was found.
-        level: Level above which something was found.
         first_only: Images with further frames or pages, which were left out.
     """
 
@@ -358,7 +363,6 @@ class Prediction:
     ) -> None:
         self._inferencer, self._record, self._options = inferencer, record, options
         self._batch_size, self._frames, self._box = batch_size, frames, box
-        self.level = options.threshold or 0.5
         self.written: list[Path] = []
         self.skipped: list[str] = []
         self.empty: list[Path] = []
@@ -421,7 +425,7 @@ class Prediction:
             nonlocal found
             results = self._predict(reader, stem=stem_of(source), on_error=_raise)
             for result in tqdm(results, desc=printable(source.name), unit='frame'):
-                found |= not self._is_empty(result)
+                found |= not is_empty(result, self._options)
                 yield result
 
         try:
@@ -461,11 +465,8 @@ class Prediction:
     def _write(self, result: DISResult, source: Path, target: Path) -> None:
         self._save(result, source, target)
         self.written.append(target)  # in the thread: an interrupted run finishes what it has begun
-        self.empty += [source] if self._is_empty(result) else []
+        self.empty += [source] if is_empty(result, self._options) else []
         self.first_only += [source] if result.has_more_frames else []
-
-    def _is_empty(self, result: DISResult) -> bool:
-        return not result.mask.max() > self.level
 
     def _save(self, result: DISResult, source: Path, target: Path) -> None:
         finished = _finish(result, self._options)

@@ -28,7 +28,7 @@ class Verdict:
     Attributes:
         photograph: Its path.
         is_kept: Whether mask and photograph are kept.
-        reason: What decided, e.g. 'sureness 0.812'.
+        reason: The number that decided, e.g. 'sureness 0.812'.
     """
 
     photograph: str
@@ -86,7 +86,7 @@ def teach(
         least_agreement: Smallest intersection over union with a given mask.
         least_sureness: Smallest `sureness`.
         batch_size: Number of photographs that the network takes at once.
-        settings: What else decides the results, to be the same in each run into `out`.
+        settings: Further settings that decide the results, the same in each run into `out`.
 
     Returns:
         The verdicts of this run and of earlier ones, and 'file: reason' of what cannot be read.

@@ -149,15 +149,10 @@ def encode_latents(
                 continue
             data = model.data_preprocessor(pseudo_collate(samples), training=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-                latents = model.encode_pairs(**data)
+                latents = {name: z.half() for name, z in model.encode_pairs(**data).items()}
             if model.decode_head.needs_pixels:
                 latents |= to_uint8(*model.pixels(**data))
-            parts.append(
-                {
-                    name: (z.half() if z.is_floating_point() else z).cpu()
-                    for name, z in latents.items()
-                }
-            )
+            parts.append({name: z.cpu() for name, z in latents.items()})
         if not parts:
             raise ValueError(f'no image could be read: {next(iter(errors), "the set is empty")}')
     # the file format does not know channels-last, the layout of some latents

@@ -1,4 +1,4 @@
-"""What is made of an image and its mask: clean masks, cut-outs on backgrounds, crops, files."""
+"""Results of an image and its mask: clean masks, cut-outs on backgrounds, crops, files."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -28,7 +28,7 @@ def finish(
     opacity: np.ndarray | None = None,
     edge: np.ndarray | None = None,
 ) -> Image.Image:
-    """Returns what the options make of an image and its mask.
+    """Returns the result of an image and its mask.
 
     The mask is cleaned before it is used. The result is made at the image's size, then cut to the
     subject, scaled, and laid on its background.

@@ -13,7 +13,7 @@ BLUR = 'blur'
 
 @dataclass(frozen=True)
 class ResultOptions:
-    """What is made of an image and its mask, see `finish`.
+    """Options of the result that `finish` makes of an image and its mask.
 
     Attributes:
         type: One of `TYPES`.
@@ -83,6 +83,11 @@ class ResultOptions:
                 f"background '{self.background}': expected {BLUR}, an opaque colour (white, "
                 '#ff8800, ...) or the file of an image'
             )
+
+    @property
+    def level(self) -> float:
+        """Returns the level above which a pixel of a mask is foreground."""
+        return self.threshold or 0.5
 
     @property
     def colour(self) -> tuple[int, int, int] | None:

@@ -4,7 +4,8 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from ..apis.inference import DISInferencer, DISResult, PreparedImage
+from ..apis.inference import DISInferencer
+from ..apis.results import DISResult, PreparedImage
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from ..apis.decoding import IMAGE_ERRORS, reason
-from ..apis.inference import DISInferencer, DISResult
+from ..apis.inference import DISInferencer
 from ..apis.inputs import name_results
+from ..apis.results import DISResult
 from ..images.finishing import finish, save
 from ..images.options import BLUR, ResultOptions
 from .models import check_image

@@ -1,7 +1,6 @@
 """The server: masks and cut-outs of images that other programs send."""
 
 import asyncio
-import io
 import math
 import os
 import shutil
@@ -25,8 +24,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from ..apis.decoding import IMAGE_ERRORS, reason
-from ..apis.inference import PIXEL_BUDGET, Box, DISInferencer, DISResult
-from ..images.finishing import finish, save
+from ..apis.inference import PIXEL_BUDGET, DISInferencer
+from ..apis.predicting import encode
+from ..apis.results import Box
 from ..images.options import BLUR, ResultOptions
 from ..images.reading import is_out_of_memory
 from ..utils.files import stem_of
@@ -83,7 +83,7 @@ _RESPONSES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server accepts.
+    """Limits of the requests that the server accepts.
 
     Attributes:
         requests: Number of requests for results at once; further ones are answered with 429.
@@ -167,7 +167,7 @@ def make_app(models: dict[str, DISInferencer], batch_size: int, limits: Limits) 
                 )
             result = await batcher.predict(models[name], prepared)
             with _blame_the_client(upload.image.parent):
-                content = await asyncio.to_thread(_encode, result, options)
+                content = await asyncio.to_thread(encode, result, options)
         file_name = quote(f'{result.stem}.{options.format}')
         headers = {'Content-Disposition': f"inline; filename*=UTF-8''{file_name}"}
         return Response(content, headers=headers, media_type=_MEDIA_TYPES[options.format])
@@ -293,13 +293,6 @@ def _result_options(kind: str, upload: _Upload, max_pixels: int) -> ResultOption
             413, f'size {options.size}: expected at most {max_pixels / 1e6:g} million pixels'
         )
     return options
-
-
-def _encode(result: DISResult, options: ResultOptions) -> bytes:
-    finished = finish(result.image, result.mask, options, result.opacity, result.edge)
-    content = io.BytesIO()
-    save(finished, content, options, result.metadata)
-    return content.getvalue()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Which masks of a teacher are kept."""
+"""Masks of a teacher are kept or rejected."""
 
 from dataclasses import replace
 from pathlib import Path

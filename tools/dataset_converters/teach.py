@@ -6,8 +6,8 @@
 CONFIG and CKPT are those of predict.py, e.g. `u2netp u2netp`; photographs are files, folders and
 glob patterns. DIR gets im/ and gt/ with those whose soft mask agrees with the one of the same name
 in --gt, drawn by hand or by another model, by an intersection over union of at least --iou; of
-photographs without one, those of which the teacher is sure. Sureness is the share of what is above
-1/4 in the mask that is above 3/4 as well. DIR/verdicts.csv lists all photographs, 1 for kept, and
+photographs without one, those about which the teacher is sure. Sureness is the share of the pixels
+above 1/4 that are above 3/4 as well. DIR/verdicts.csv lists all photographs, 1 for kept, and
 the number that decided. Stopped at any time, the same command goes on.
 
 Exit code: 0 if every photograph was judged, 1 if one could not be read.

@@ -31,6 +31,8 @@ class VAEDecodeHead(BaseModule):
         init_cfg: MMEngine's initialisation config.
     """
 
+    needs_pixels = False  # whether the loss needs images and ground truth, not their latents alone
+
     def __init__(
         self,
         mask_weight: float = 1.0,
@@ -43,8 +45,6 @@ class VAEDecodeHead(BaseModule):
         self.weights = dict(mask=mask_weight, edge=edge_weight)
         self.threshold = threshold
         self.vae = MODELS.build(vae) if vae else None
-
-    needs_pixels = False  # whether the loss needs images and ground truth, not their latents alone
 
     def decoder_modules(self, vae: Autoencoder) -> list[nn.Module]:
         """Returns the modules that decode, in running order."""

@@ -63,6 +63,8 @@ class MaskDecoder(VAEDecodeHead):
         init_cfg: MMEngine's initialisation config.
     """
 
+    needs_pixels = True
+
     def __init__(
         self,
         latent_channels: int = 4,
@@ -91,8 +93,6 @@ class MaskDecoder(VAEDecodeHead):
         )
         self.conv_out = nn.Conv2d(channels, 1, 3, padding=1)
         self.skips = ImageSkips(channels, skip_width) if skip_width else None
-
-    needs_pixels = True
 
     def decoder_modules(self, vae: Autoencoder) -> list[nn.Module]:
         """Returns the modules that decode, in running order."""

@@ -9,7 +9,8 @@ import torch
 from conftest import DEVICE, ROOT, load_keys, normal
 from golden_baselines import Golden, golden_weights, load_golden
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmengine.runner.checkpoint import load_state_dict
 from mmseg.registry import MODELS
 from torch import Tensor
@@ -30,6 +31,18 @@ def build(name: str, seed: int = 0, **changes) -> torch.nn.Module:
     config.model.data_preprocessor = None
     config.merge_from_dict({f'model.{option}': value for option, value in changes.items()})
     return MODELS.build(config.model).eval()
+
+
+def rates_of_epochs(name: str) -> list[float]:
+    """Returns the learning rate of each epoch of a config below configs/."""
+    config = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    optimizer = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
+    scheduler = PARAM_SCHEDULERS.build({**config.param_scheduler, 'optimizer': optimizer})
+    rates = []
+    for _ in range(config.train_cfg.max_epochs):
+        rates += optimizer.get_lr()['lr']
+        scheduler.step()
+    return rates
 
 
 class BaselineTester:

@@ -2,11 +2,8 @@
 
 import pytest
 import torch
-from baseline_tester import BaselineTester, build
-from conftest import ROOT, normal
-from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS
+from baseline_tester import BaselineTester, build, rates_of_epochs
+from conftest import normal
 
 from mmdiffdis.models.baselines.bsanet.network import GROUPS, ShuffleAttention
 from mmdiffdis.models.baselines.losses import bce_iou_loss
@@ -81,12 +78,6 @@ def test_shuffled_attention_weights_channels_and_places_of_each_group():
 
 
 def test_rate_shrinks_at_each_epoch_from_the_30th_on():
-    config = Config.fromfile(ROOT / 'configs' / f'{FULL}.py')
-    optimizer = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
-    scheduler = PARAM_SCHEDULERS.build({**config.param_scheduler, 'optimizer': optimizer})
-    rates = []
-    for _ in range(config.train_cfg.max_epochs):
-        rates += optimizer.get_lr()['lr']
-        scheduler.step()
+    rates = rates_of_epochs(FULL)
     # the released training multiplies by 0.1 before the 30th epoch and each later one
     assert rates == pytest.approx([8e-5 * 0.1 ** max(0, epoch - 29) for epoch in range(1, 35)])

@@ -2,11 +2,7 @@
 
 import pytest
 import torch
-from baseline_tester import BaselineTester, build
-from conftest import ROOT
-from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS
+from baseline_tester import BaselineTester, build, rates_of_epochs
 
 from mmdiffdis.models.baselines.mvanet.network import join, positions, split
 
@@ -78,13 +74,6 @@ def test_positions_are_sines_and_cosines_of_row_and_column():
 
 
 def test_rate_shrinks_with_each_epoch_from_the_61st_on():
-    path = ROOT / 'configs' / f'{TestMVANet.CONFIG}.py'
-    config = Config.fromfile(path)
-    optimizer = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
-    scheduler = PARAM_SCHEDULERS.build({**config.param_scheduler, 'optimizer': optimizer})
-    rates = []
-    for _ in range(config.train_cfg.max_epochs):
-        rates += optimizer.get_lr()['lr']
-        scheduler.step()
+    rates = rates_of_epochs(TestMVANet.CONFIG)
     # the released training multiplies after the 60th epoch and each later one
     assert rates == pytest.approx([1e-5 * 0.9 ** max(0, epoch - 60) for epoch in range(1, 81)])

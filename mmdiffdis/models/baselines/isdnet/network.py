@@ -30,7 +30,7 @@ _conv3x3 = partial(ConvModule, kernel_size=3, padding=1, norm_cfg=NORM)
 
 
 class Supervised(NamedTuple):
-    """What only training needs; logits are [B, 2, h, w] of any size.
+    """Outputs that only training needs; logits are [B, 2, h, w] of any size.
 
     Attributes:
         fine: Logits of the deep features where they meet the shallow ones at 1/8.
@@ -58,7 +58,7 @@ class ISDNetOutputs(NamedTuple):
 
     Attributes:
         logits: Of background and foreground, [B, 2, H, W].
-        supervised: What only training needs, or None.
+        supervised: Outputs that only training needs, or None.
     """
 
     logits: Tensor
@@ -231,7 +231,7 @@ class ISDNetwork(BaseModule):
 
         Args:
             images: [B, 3, H, W].
-            supervised: Whether to compute what only training needs.
+            supervised: Whether to compute the outputs that only training needs.
         """
         quarter = [side // 4 for side in images.shape[-2:]]
         stages = self.backbone(F.interpolate(images, quarter))

@@ -94,7 +94,7 @@ class ISDNet(DISBaseline):
         super().__init__(ISDNetwork(backbone, shallow, channels), **kwargs)
 
     def run(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> ISDNetOutputs:
-        """Returns the network's outputs, in training with what only training needs."""
+        """Returns the network's outputs, in training with those that only training needs."""
         return self.network(inputs, supervised=self.training)
 
     def losses(self, outputs: ISDNetOutputs, targets: dict[str, Tensor]) -> dict[str, Tensor]:
