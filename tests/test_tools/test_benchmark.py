@@ -192,6 +192,25 @@ def test_image_that_a_model_fails_on_is_left_out_and_reported(
         tool.main(arguments)
 
 
+@pytest.mark.usefixtures('_one_process')
+def test_interrupted_run_keeps_what_it_has_measured(stock_config, photos, tmp_path, monkeypatch):
+    predict, calls = benchmarking.Candidate.predict, []
+
+    def interrupt_fourth(candidate, image, out):
+        calls.append(image)
+        if len(calls) == 4:  # the first is the warm-up
+            raise KeyboardInterrupt
+        return predict(candidate, image, out)
+
+    monkeypatch.setattr(benchmarking.Candidate, 'predict', interrupt_fourth)
+    out = tmp_path / 'out'
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(stock_config(2), '--cold', '--images', photos / 'im', out=out)
+    assert 'UNFINISHED: 2 of 6 predictions of each model.' in (out / 'benchmark.md').read_text()
+    (row,) = csv.DictReader((out / 'benchmark.csv').read_text().splitlines())
+    assert float(row['total ms']) > 0 and float(row['peak GiB']) == 1
+
+
 def test_difference_that_nearly_all_pixels_keep_within():
     candidate = benchmarking.Candidate('name', 'model', inferencer=None, watch=None)
     first = np.zeros((40, 100))

@@ -34,8 +34,9 @@ Variants; models that predict no edges, and those without a VAE, lack some of th
 variant's masks with those of the model's first variant: the difference, in 255ths, that 99.9 % of
 the pixels keep within.
 
-DIR receives benchmark.md, benchmark.csv, benchmark.png and the masks. Every image is decoded before
-anything is measured. An image that a model fails on is left out for all and reported.
+DIR receives benchmark.md, benchmark.csv, benchmark.png and the masks. The tables are written again
+after every image, so that an interrupted run keeps what it has measured. Every image is decoded
+before anything is measured. An image that a model fails on is left out for all and reported.
 
 Exit code: 0 if everything was measured, 1 if not.
 """
@@ -43,6 +44,7 @@ Exit code: 0 if everything was measured, 1 if not.
 import argparse
 import csv
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +107,7 @@ def measure(
     images: list[Path],
     ground_truth: dict[Path, 'np.ndarray'],
     repeats: int,
-) -> dict[Path, str]:
+) -> Iterator[dict[Path, str]]:
     """Predicts all images with all models in turn, and keeps times, scores and differences.
 
     Args:
@@ -114,15 +116,18 @@ def measure(
         ground_truth: Masks of the images, or empty.
         repeats: Number of predictions of each image.
 
-    Returns:
-        Images that a model failed on -> the model and the reason.
+    Yields:
+        After each image: the images that a model failed on so far -> the model and the reason.
     """
+    from tqdm import tqdm
+
     from mmdiffdis.apis.decoding import IMAGE_ERRORS, reason
     from mmdiffdis.utils.files import is_disk_full
 
     failed: dict[Path, str] = {}
-    for repeat in range(repeats):
-        for image in images:
+    jobs = [(repeat, image) for repeat in range(repeats) for image in images]
+    with tqdm(total=len(jobs) * len(candidates), desc='measuring', unit='prediction') as bar:
+        for repeat, image in jobs:
             results = []
             for masks, candidate in candidates.items():
                 try:
@@ -132,17 +137,36 @@ def measure(
                         raise
                     failed[image] = f'{candidate.name}: {reason(error)}'
                     break
-            if image in failed:
-                continue
-            first_masks: dict = {}
-            for candidate, (result, seconds) in zip(candidates.values(), results, strict=True):
-                candidate.seconds.append(seconds)
-                if repeat:
-                    continue
-                candidate.compare(result.mask, first_masks.setdefault(candidate.model, result.mask))
-                if ground_truth:
-                    candidate.score(result.mask, ground_truth[image])
-    return failed
+                bar.update()
+            if image not in failed:
+                first_masks: dict = {}
+                for candidate, (result, seconds) in zip(candidates.values(), results, strict=True):
+                    candidate.seconds.append(seconds)
+                    if repeat:
+                        continue
+                    first = first_masks.setdefault(candidate.model, result.mask)
+                    candidate.compare(result.mask, first)
+                    if ground_truth:
+                        candidate.score(result.mask, ground_truth[image])
+            yield failed
+
+
+def save_tables(candidates: list['Candidate'], text: str, out: Path) -> str:
+    """Writes benchmark.md and benchmark.csv to a folder; returns the content of the first."""
+    from mmdiffdis.apis.benchmarking import table
+    from mmdiffdis.utils.files import atomic_write
+    from mmdiffdis.utils.tables import markdown
+
+    header, rows = table(candidates)
+    report = f'{text}\n\n{markdown(header, rows)}\n'
+    with atomic_write(out / 'benchmark.md') as path:
+        path.write_text(report, encoding='utf-8')
+    with (
+        atomic_write(out / 'benchmark.csv') as path,
+        open(path, 'w', newline='', encoding='utf-8') as file,
+    ):
+        csv.writer(file).writerows([header, *rows])
+    return report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -151,11 +175,12 @@ def main(argv: list[str] | None = None) -> int:
 
     import mmdiffdis  # noqa: F401, isort: skip - first, because it reports an unsuitable MMEngine
 
+    from tqdm import tqdm
+
     from mmdiffdis.apis import benchmarking, find_pictures
     from mmdiffdis.apis.inference import choose_device
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.utils.files import check_writable, refuse_folder_of_inputs
-    from mmdiffdis.utils.tables import markdown
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS, MemoryError)):
         if args.repeats < 1:
@@ -177,34 +202,38 @@ def main(argv: list[str] | None = None) -> int:
         largest, ground_truth = read_images(images, args.gt)
         device = choose_device(args.device)
         # before the models are loaded, which need memory, too
-        peaks = [
-            benchmarking.measure_memory_alone(model, variant, device, largest, args.cold)
-            for model, variant in chosen
-        ]
+        peaks = []
+        for model, variant in tqdm(chosen, desc='measuring memory', unit='model'):
+            alone = benchmarking.measure_memory_alone(model, variant, device, largest, args.cold)
+            peaks.append(alone)
+            if alone is not None:
+                tqdm.write(f'{model}, {variant}: {alone / 2**30:.2f} GiB')
         candidates: dict[Path, benchmarking.Candidate] = {}  # by the folder of their masks
-        for (model, variant), peak in zip(chosen, peaks, strict=True):
+        bar = tqdm(chosen, desc='loading', unit='model')
+        for (model, variant), peak in zip(bar, peaks, strict=True):
             candidate = benchmarking.load_candidate(model, variant, device, images[0], args.cold)
             candidate.peak_bytes = peak
             masks = args.out / 'masks' / f'{len(candidates)}_{variant}'
             masks.mkdir(exist_ok=True)
-            candidates[masks] = candidate
-        for masks, candidate in candidates.items():  # warm-up: caches, compilation, start of CUDA
+            # warm-up: caches, compilation, start of CUDA
             candidate.predict(images[0], masks)
-        failed = measure(candidates, images, ground_truth, args.repeats)
+            candidates[masks] = candidate
+        models = list(candidates.values())
+        report = ''
+        for failed in measure(candidates, images, ground_truth, args.repeats):
+            if models[0].seconds:
+                measured = len(images) - len(failed)
+                text = benchmarking.describe(device, measured, args.repeats, bool(args.gt))
+                done, planned = len(models[0].seconds), measured * args.repeats
+                if done < planned:
+                    text += f' UNFINISHED: {done} of {planned} predictions of each model.'
+                report = save_tables(models, text, args.out)
         for image, text in failed.items():
             print(f"left out '{image}': {text}", file=sys.stderr)
-        measured = len(images) - len(failed)
-        if not measured:
+        if len(failed) == len(images):
             raise ValueError('no image could be measured with all models')
-
-        header, rows = benchmarking.table(list(candidates.values()))
-        text = benchmarking.describe(device, measured, args.repeats, bool(args.gt))
-        report = f'{text}\n\n{markdown(header, rows)}\n'
-        (args.out / 'benchmark.md').write_text(report, encoding='utf-8')
-        with open(args.out / 'benchmark.csv', 'w', newline='', encoding='utf-8') as file:
-            csv.writer(file).writerows([header, *rows])
         print(report, flush=True)
-        benchmarking.plot(list(candidates.values()), args.out / 'benchmark.png')
+        benchmarking.plot(models, args.out / 'benchmark.png')
     return 1 if failed else 0
 
 
