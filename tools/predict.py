@@ -65,7 +65,6 @@ COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-
 # Options that decide the results, except for rounding, besides those of `ResultOptions`, and those
 # that do not.
 DECISIVE = ('seed', 'precision', 'encoder_precision', 'tf32', 'box')
-LISTED = 20  # images of a kind in the summary
 INCIDENTAL = (
     'config',
     'checkpoint',
@@ -319,19 +318,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f'{written} of {len(jobs)} written to {args.out} by {model}, in {seconds:.1f} s')
     if len(remaining) < len(jobs):
         print(f'{len(jobs) - len(remaining)} were there already (--overwrite replaces them)')
-    for text, paths in (
-        (
-            f'nothing was found in {{}}, no pixel of which is above {options.level}:',
-            prediction.empty,
-        ),
-        ('only the first frame or page was predicted of {}:', prediction.first_only),
-    ):
-        if paths:
-            print('\n  '.join([text.format(len(paths)), *map(printable, map(str, paths[:LISTED]))]))
-        if len(paths) > LISTED:
-            print(f'  and {len(paths) - LISTED} more')
-    if any(path.suffix == '.mp4' for path in prediction.written):
-        print('videos were written without the sound of their inputs')
+    for line in prediction.remarks():
+        print(line)
     if outdated:
         print(f'{outdated} of another input, config or weights were to be made anew')
     for line in prediction.skipped:

@@ -38,6 +38,7 @@ from .video import VideoReader, VideoWriter, is_video
 
 _RECORD_NAMES = ('predict.json', 'predict-*-of-*.json')
 _NOT_TRANSPARENT = 'a video cannot be transparent: choose --background, --frames or another --type'
+_LISTED = 20  # images of a kind in the remarks on a run
 
 
 class NoEdgesError(LookupError):
@@ -334,6 +335,14 @@ def _finish(result: DISResult, options: ResultOptions) -> Image.Image:
     return finish(result.image, result.mask, options, result.opacity, result.edge)
 
 
+def _list_files(text: str, paths: list[Path]) -> Iterator[str]:
+    if paths:
+        yield text.format(len(paths))
+        yield from (f'  {printable(str(path))}' for path in paths[:_LISTED])
+    if len(paths) > _LISTED:
+        yield f'  and {len(paths) - _LISTED} more'
+
+
 class Prediction:
     """Predicts images and videos into files, and keeps count.
 
@@ -380,6 +389,14 @@ class Prediction:
         for source, target in jobs:
             if is_video(source):
                 self._predict_video(source, target)
+
+    def remarks(self) -> Iterator[str]:
+        """Yields lines about the written results that their number does not tell."""
+        nothing = f'nothing was found in {{}}, no pixel of which is above {self._options.level}:'
+        yield from _list_files(nothing, self.empty)
+        yield from _list_files('only the first frame or page was predicted of {}:', self.first_only)
+        if any(path.suffix == '.mp4' for path in self.written):
+            yield 'videos were written without the sound of their inputs'
 
     def _predict_images(self, jobs: list[Job]) -> None:
         with tqdm(total=len(jobs), unit='image', disable=not jobs) as bar:
