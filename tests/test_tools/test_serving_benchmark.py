@@ -14,7 +14,7 @@ def test_clients_get_the_cutouts_of_predict(
     config = stock_config(2)
     images = write_set(tmp_path, 'photos', stems=('a', 'b')) / 'photos' / 'im'
     model = f'{config}:{stock_checkpoint(config)}'
-    tool.main([model, '--images', str(images), '--rounds', '2', '--clients', '1', '3'])
+    tool.main([model, '--images', str(images), '--copies', '2', '--clients', '1', '3'])
     rows = [
         line.strip('| ').split('|') for line in capsys.readouterr().out.strip().splitlines()[2:]
     ]

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
 """Measures images per second of the server beside those of `predict`, on the same machine.
 
-    python tools/benchmarks/serving.py [MODEL] [--images DIR] [--rounds N] [--clients N ...]
+    python tools/benchmarks/serving.py [MODEL] [--images DIR] [--copies N] [--clients N ...]
         [--batch-size N] [--device DEVICE]
 
 MODEL is one that `mmdiffdis serve` takes: u2netp (the default), diffdis_tiny, CONFIG:CKPT or an
-ONNX file. `predict` makes the cut-outs of a folder of images, by default the photographs of
+ONNX file. `predict` makes the cut-outs of N copies of each image, by default of the photographs of
 scikit-image, in one process; its time is the one that it prints, without the start. Then the server
-is started, and clients of this process send the same images over loopback, each waiting for its
-answer before it sends the next. Before the clock starts, one image is sent by each client.
+is started, and clients of this process send the same files over loopback, each waiting for its
+answer before it sends the next. Before the clock starts, one image is sent for each client.
 
 Printed are, for `predict` and each number of clients: images per second, the median and the 95th
 percentile of the time of an answer, and the largest difference of a cut-out's opacity from
@@ -18,6 +18,7 @@ percentile of the time of an answer, and the largest difference of a cut-out's o
 import argparse
 import io
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -44,13 +45,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add('model', nargs='?', default='u2netp', metavar='MODEL')
     add('--images', type=Path, metavar='DIR', help='images')
-    add('--rounds', type=int, default=5, help='of all images (default: %(default)s)')
+    add('--copies', type=int, default=5, help='copies of each image (default: %(default)s)')
     add('--clients', type=int, nargs='+', default=[1, 8, 64], metavar='N', help='at once')
     add('--batch-size', type=int, default=4, help='of both (default: %(default)s)')
     add('--device', default='cpu', help='of both (default: %(default)s)')
     args = parser.parse_args(argv)
-    if min(args.rounds, args.batch_size, *args.clients) < 1:
-        parser.error('--rounds, --clients and --batch-size: expected at least 1')
+    if min(args.copies, args.batch_size, *args.clients) < 1:
+        parser.error('--copies, --clients and --batch-size: expected at least 1')
     return args
 
 
@@ -61,7 +62,9 @@ def predict(args: argparse.Namespace, images: list[Path], out: Path) -> float:
     names = [name for name in dict.fromkeys(split_model(args.model)) if name]
     options = ['--type', 'cutout', '--batch-size', args.batch_size, '--device', args.device]
     command = [sys.executable, TOOLS / 'predict.py', *names, *images, '--out', out, *options]
-    printed = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
+    printed = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    if printed.returncode:
+        raise RuntimeError(f'predict failed: {printed.stderr.strip().splitlines()[-1]}')
     (seconds,) = re.findall(
         rf'{len(images)} of {len(images)} written .* in ([\d.]+) s', printed.stdout
     )
@@ -117,6 +120,11 @@ def largest_difference(content: bytes, path: Path) -> int:
     return int(np.abs(opacities[0] - opacities[1]).max())
 
 
+def print_row(*cells: str) -> None:
+    """Prints a row of a Markdown table at once, which an interrupted run keeps."""
+    print(f'| {" | ".join(cells)} |', flush=True)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measures, and prints a table."""
     args = parse_args(argv)
@@ -127,28 +135,36 @@ def main(argv: list[str] | None = None) -> None:
 
     from mmdiffdis.apis import find_pictures
     from mmdiffdis.apis.benchmarking import save_bundled_images
-    from mmdiffdis.utils.tables import markdown
+    from mmdiffdis.cli import RUN_ERRORS, one_line_errors
 
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, 'cutouts')
-        images = find_pictures([args.images]) if args.images else save_bundled_images(Path(folder))
-        rows = [['predict', f'{predict(args, images, out):.2f}', '', '', '0']]
+    with (
+        one_line_errors((*RUN_ERRORS, RuntimeError, ValueError)),
+        tempfile.TemporaryDirectory() as name,
+    ):
+        folder, out = Path(name), Path(name, 'cutouts')
+        originals = find_pictures([args.images]) if args.images else save_bundled_images(folder)
+        images = [
+            Path(shutil.copyfile(image, folder / f'{number}_{image.name}'))
+            for number in range(args.copies)
+            for image in originals
+        ]
+        print_row(*HEADER)
+        print_row('---', *['---:'] * (len(HEADER) - 1))
+        print_row('predict', f'{predict(args, images, out):.2f}', '', '', '0')
         with serve(args) as address:
             for clients in args.clients:
-                jobs = images * args.rounds
                 with ThreadPoolExecutor(clients) as pool:
-                    list(pool.map(ask, [address] * clients, (images * clients)[:clients]))
+                    list(pool.map(ask, [address] * clients, images))
                     start = time.perf_counter()
-                    answers = list(pool.map(ask, [address] * len(jobs), jobs))
-                    rate = len(jobs) / (time.perf_counter() - start)
+                    answers = list(pool.map(ask, [address] * len(images), images))
+                    rate = len(images) / (time.perf_counter() - start)
                 median, high = np.percentile([seconds for _, seconds in answers], (50, 95))
                 differs = max(
                     largest_difference(content, out / f'{image.stem}.png')
-                    for image, (content, _) in zip(jobs, answers, strict=True)
+                    for image, (content, _) in zip(images, answers, strict=True)
                 )
-                row = [f'{clients} clients', f'{rate:.2f}', f'{median:.3f}', f'{high:.3f}']
-                rows.append([*row, str(differs)])
-    print(markdown(HEADER, rows))
+                times = f'{median:.3f}', f'{high:.3f}'
+                print_row(f'{clients} clients', f'{rate:.2f}', *times, str(differs))
 
 
 if __name__ == '__main__':
