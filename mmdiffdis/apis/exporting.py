@@ -145,10 +145,12 @@ def export_onnx(
         differences = np.abs(_masks(exported, images, sizes) - expected)
         export = Export(metadata, *(float(np.percentile(differences, q)) for q in (100, _SHARE)))
         if not export.within <= TOLERANCES[precision]:
+            way_out = '; choose float32' if precision != 'float32' else ''
             raise ValueError(
                 f'the masks of the exported file differ from those of PyTorch by '
                 f'{255 * export.within:.1f}/255 on {_SHARE} % of pixels; expected '
-                f'{255 * TOLERANCES[precision]}/255 at most for {precision}; nothing was written'
+                f'{255 * TOLERANCES[precision]}/255 at most for {precision}; nothing '
+                f'was written{way_out}'
             )
         for part in sorted(Path(folder).iterdir(), reverse=True):  # the weights first
             shutil.move(part, path.with_name(part.name))
