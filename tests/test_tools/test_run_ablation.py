@@ -159,7 +159,7 @@ def test_augmented_scores_are_kept_apart(tools, configs, tmp_path):
     assert 'augmentation: 6 passes at 768x768/1024x1024/1280x1280, not stretched, aver' in text
     assert 'augmentation: none' in (tmp_path / 'work' / 'table.md').read_text()
     names = {path.name for path in (tmp_path / 'work' / 'one' / 'seed0').glob('*.json')}
-    assert names == {'figures.json', 'figures_tta.json'}
+    assert names == {'scores.json', 'scores_tta.json'}
 
 
 def test_stretched_and_unstretched_passes_stand_in_different_tables(tools, configs, tmp_path):
@@ -195,7 +195,7 @@ def test_small_segmentor_is_trained_and_scored(stock_config, tmp_path, monkeypat
     config = stock_config(1)
     assert tool.main([str(config), '--work-dir', str(tmp_path / 'work')]) == 0
     folder = tmp_path / 'work' / 'fcn_1' / 'seed0'
-    written = json.loads((folder / 'figures.json').read_text())
+    written = json.loads((folder / 'scores.json').read_text())
     assert Path(written['checkpoint']).name == 'iter_2.pth'
     table = (tmp_path / 'work' / 'table.md').read_text()
     assert f'| fcn_1 | all | 0 | {written["metrics"]["maxF"]:.4f} |' in table

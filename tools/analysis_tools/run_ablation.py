@@ -74,7 +74,7 @@ def run(config: str, seed: int, options: list[str], tta: bool, folder: Path) -> 
     """
     from mmengine.runner import find_latest_checkpoint
 
-    scores = folder / ('figures_tta.json' if tta else 'figures.json')
+    scores = folder / ('scores_tta.json' if tta else 'scores.json')
     if not scores.exists():
         folder.mkdir(parents=True, exist_ok=True)
         common = ['--cfg-options', *options] if options else []
