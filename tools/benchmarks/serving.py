@@ -68,7 +68,7 @@ def predict(args: argparse.Namespace, images: list[Path], out: Path) -> float:
     (seconds,) = re.findall(
         rf'{len(images)} of {len(images)} written .* in ([\d.]+) s', printed.stdout
     )
-    return len(images) / float(seconds)
+    return len(images) / max(float(seconds), 0.05)  # it is rounded to tenths
 
 
 @contextmanager
