@@ -278,7 +278,7 @@ def plan(
         options: Options of the results.
         record: Record of the folder for the results.
         frames: Whether a video becomes a folder of images.
-        starts: Folders of which the sub-folders are kept in that of the results.
+        starts: Folders whose sub-folders are kept in the folder for the results.
 
     Raises:
         FileNotFoundError: If an input does not exist.

@@ -91,7 +91,7 @@ def write_pair(out: Path, stem: str, image: ImageOrFile, mask: np.ndarray) -> No
 
 
 def clothing_co_parsing(source: Path) -> Iterator[Sample]:
-    """Yields the photographs with labels of pixels, all but the first of which are foreground."""
+    """Yields the photographs; all labels of pixels but the first are foreground."""
     from scipy.io import loadmat  # which scikit-image requires; other layouts do not need it
 
     for path in _files(source / 'annotations' / 'pixel-level', ['.mat']):
@@ -319,7 +319,7 @@ def _read_json(path: Path):
 def _fill(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """Returns the union of polygons, uint8 [H, W]; a pixel at its border has its covered share.
 
-    Coordinates are x and y, of which (0, 0) is the corner of the first pixel.
+    Coordinates are x and y; (0, 0) is the corner of the first pixel.
     """
     height, width = shape
     fine = np.zeros((height * _FINE, width * _FINE), np.uint8)

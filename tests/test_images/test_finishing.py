@@ -1,4 +1,4 @@
-"""What is made of an image and its mask: clean masks, crops, sizes, backgrounds and files."""
+"""Results of an image and its mask: clean masks, crops, sizes, backgrounds and files."""
 
 import io
 
@@ -89,7 +89,7 @@ def test_cutouts_are_scaled_without_the_black_of_transparent_pixels(mask):
 
 
 def test_colour_is_mixed_by_the_alpha_channel(image, mask):
-    """Which is that of the image times the mask."""
+    """Opacities: that of the image times the mask."""
     opacity = np.full(mask.shape, 128, np.uint8)
     result = np.array(finish(image, mask, ResultOptions('cutout', background='#ff8800'), opacity))
     assert result.shape == (40, 60, 3)

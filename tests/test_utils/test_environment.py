@@ -1,4 +1,4 @@
-"""How fast this machine computes what."""
+"""Emulated number formats, and failures of the compiler."""
 
 from types import SimpleNamespace
 
