@@ -15,10 +15,13 @@ SSIM_CONSTANTS = (0.01**2, 0.03**2)
 def border_weight(target: Tensor) -> Tensor:
     """Returns the weights of pixels in the `structure_loss` of a target, of its shape.
 
-    A pixel's weight grows with its difference from the mean of its neighbourhood. Source: Wei et
-    al., F3Net, AAAI 2020.
+    A pixel's weight grows with its difference from the mean of its neighbourhood, where pixels
+    outside the target are zero. Source: Wei et al., F3Net, AAAI 2020.
     """
-    return 1 + 5 * (F.avg_pool2d(target, 31, stride=1, padding=15) - target).abs()
+    mean = target
+    for window in ((31, 1), (1, 31)):  # columns, then rows: 62 pixels are read instead of 961
+        mean = F.avg_pool2d(mean, window, stride=1, padding=tuple(side // 2 for side in window))
+    return 1 + 5 * (mean - target).abs()
 
 
 def structure_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -3,16 +3,26 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 from skimage.metrics import structural_similarity
 from torch.nn import functional as F
 
 from mmdiffdis.models.baselines.losses import (
     bce_iou_loss,
+    border_weight,
     hard_cross_entropy,
     iou_loss,
     ssim_loss,
     structure_loss,
 )
+
+
+@pytest.mark.parametrize('size', [(64, 48), (20, 90)], ids=str)  # also below the window
+def test_border_weight_is_the_difference_from_the_mean_of_31x31_pixels(size):
+    target = torch.rand(2, 1, *size).round()
+    mean = uniform_filter(target.double().numpy(), (1, 1, 31, 31), mode='constant')
+    expected = 1 + 5 * np.abs(mean - target.numpy())
+    np.testing.assert_allclose(border_weight(target).numpy(), expected, rtol=1e-5)
 
 
 def test_structure_loss_of_a_plain_mask_is_cross_entropy_and_iou():
