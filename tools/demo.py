@@ -2,7 +2,8 @@
 """Draws a synthetic set, trains the tiny DiffDIS on it, scores and predicts; a few CPU minutes.
 
 The model trained from scratch, the shipped checkpoint and three methods without training are scored
-on images that no model has seen, and photographs are predicted with the shipped checkpoint.
+on images that no model has seen. Then the shipped models are scored on twelve photographs with
+masks, and photographs are cut out by the default of predict.py, U2-Net-p.
 """
 
 import argparse
@@ -22,13 +23,15 @@ CONFIG = 'diffdis_tiny_1xb8-demo_synthetic-dis-latents-256x256'
 # The same model on images, which encodes the latents that CONFIG trains on.
 LATENTS_CONFIG = 'diffdis_tiny_1xb8-1k2_synthetic-dis-256x256'
 SHIPPED = 'mmdiffdis://diffdis_tiny'
+SHIPPED_ROW = 'DiffDIS tiny, as shipped'
 # Larger images than in training: thin lines survive the VAE that are lost at 256 pixels.
 TEST_CONFIG = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'
 FIRST_SEED = 1000  # the shipped checkpoint was trained on the images of seed 0
-PHOTOGRAPHS = ('astronaut', 'cat', 'coffee', 'rocket')
+PHOTOGRAPHS = ROOT / 'tools' / 'demo_photographs'
+PHOTOGRAPH_MODEL = 'u2netp'
 RECORD = 'demo.json'
 EMPTIED = ('training', 'metrics')
-RESULTS = ('training.png', 'masks', 'panels', 'photos')  # that a demo writes beside these
+RESULTS = ('training.png', 'cutouts', 'panels')  # that a demo writes beside these
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--photos',
         nargs='+',
         type=os.path.abspath,  # the tools run in another folder
-        help="your own photographs instead of scikit-image's",
+        help='your own photographs to cut out, instead of the twelve',
     )
     return parser.parse_args(argv)
 
@@ -129,12 +132,12 @@ def train(args: argparse.Namespace, data: Path, folder: Path) -> Path:
     return Path((folder / 'last_checkpoint').read_text().strip())
 
 
-def test(data: Path, checkpoint: Path | str, out: Path) -> dict[str, float]:
-    """Returns the scores of a checkpoint on the held-out images."""
-    options = ['--out', out, '--work-dir', out.with_suffix(''), '--cfg-options']
-    options += [f'test_dataloader.dataset.data_root={data}', 'model.test_cfg.edge=True']
+def test(config: str, checkpoint: Path | str, out: Path, *cfg_options: str) -> dict[str, float]:
+    """Returns the scores of a checkpoint, protocol "soft"."""
+    options = ['--out', out, '--work-dir', out.with_suffix(''), '--cfg-options', *cfg_options]
+    options += ['test_evaluator.protocol=soft']
     options += ['log_level=WARNING']  # at INFO the whole config is printed
-    run('test', TEST_CONFIG, checkpoint, *options)
+    run('test', config, checkpoint, *options)
     return json.loads(out.read_text())['metrics']
 
 
@@ -169,10 +172,28 @@ def grabcut(image: 'np.ndarray', share: float) -> 'np.ndarray':
     return np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(float)
 
 
-def score_untrained(data: Path) -> dict[str, dict[str, float]]:
-    """Returns the scores of methods without training, on the same images and protocol."""
+def foreground_share(folder: Path) -> float:
+    """Returns the share of foreground in a folder of masks."""
+    import numpy as np
+
+    return float(np.mean([read_grey(path).mean() / 255 for path in folder.iterdir()]))
+
+
+def read_grey(path: Path) -> 'np.ndarray':
+    """Returns an image in grey, uint8 [H, W]."""
     import numpy as np
     from PIL import Image
+
+    return np.asarray(Image.open(path).convert('L'))
+
+
+def score_untrained(folder: Path, share: float) -> dict[str, dict[str, float]]:
+    """Returns the scores of methods without training, protocol "soft".
+
+    Args:
+        folder: Folder with `im/` and `gt/`.
+        share: Share of foreground in the training masks.
+    """
     from tqdm import tqdm
 
     from mmdiffdis.evaluation import (
@@ -185,15 +206,11 @@ def score_untrained(data: Path) -> dict[str, dict[str, float]]:
     from mmdiffdis.evaluation.protocol import TRUTH_THRESHOLD
     from mmdiffdis.images.reading import read_rgb
 
-    def read_grey(path: Path) -> np.ndarray:
-        return np.asarray(Image.open(path).convert('L'))
-
-    share = float(np.mean([read_grey(p).mean() / 255 for p in (data / 'DIS-TR/gt').iterdir()]))
     methods = {'constant': constant, "Otsu's threshold": otsu, 'GrabCut from the centre': grabcut}
     scores = {name: [] for name in methods}
-    for path in tqdm(sorted((data / 'DIS-VD/im').iterdir()), desc='methods without training'):
+    for path in tqdm(sorted((folder / 'im').iterdir()), desc='methods without training'):
         image = read_rgb(path)
-        mask = read_grey(path.parents[1] / 'gt' / f'{path.stem}.png') / 255 > TRUTH_THRESHOLD
+        mask = read_grey(folder / 'gt' / f'{path.stem}.png') / 255 > TRUTH_THRESHOLD
         for name, method in methods.items():
             prediction = apply_protocol(method(image, share), **PROTOCOLS['soft'])
             scores[name].append(measure_image(prediction, mask, PAPER_MEASURES))
@@ -213,6 +230,11 @@ def plot_training(folder: Path, out: Path) -> None:
         axis.set(xlabel='step', ylabel=name)
         axis.grid(alpha=0.3)
     figure.savefig(out, dpi=120)
+
+
+def write_table(table: dict[str, dict[str, float]], out: Path) -> None:
+    """Writes the scores of each method as JSON."""
+    out.write_text(json.dumps(table, indent=2) + '\n')
 
 
 def print_table(table: dict[str, dict[str, float]]) -> None:
@@ -245,7 +267,6 @@ def run_steps(args: argparse.Namespace, out: Path) -> None:
     """Runs the demo, step by step."""
     from mmengine.config import Config
 
-    from mmdiffdis.images.photographs import save_photographs
     from mmdiffdis.synthetic import write_dataset
 
     start = time.perf_counter()
@@ -256,26 +277,40 @@ def run_steps(args: argparse.Namespace, out: Path) -> None:
     trained = train(args, data, training)
     plot_training(training, out / 'training.png')
     print('\n3. Score on images that no model has seen')
-    table = score_untrained(data)
+    share = foreground_share(data / 'DIS-TR' / 'gt')
+    table = score_untrained(data / 'DIS-VD', share)
     steps = Config.fromfile(training / f'{CONFIG}.py').train_cfg.max_iters
-    table[f'DiffDIS tiny, {steps} steps'] = test(data, trained, results / 'trained.json')
-    table['DiffDIS tiny, as shipped'] = test(data, SHIPPED, results / 'shipped.json')
-    (results / 'all.json').write_text(json.dumps(table, indent=2) + '\n')
-    print('\n4. Predict photographs')
-    photos = args.photos or save_photographs(out / 'photos', PHOTOGRAPHS)
-    for kind in ('mask', 'panel'):
-        options = ['--out', out / f'{kind}s', '--type', kind]
-        run('predict', TEST_CONFIG, SHIPPED, *photos, *options)
+    options = [f'test_dataloader.dataset.data_root={data}', 'model.test_cfg.edge=True']
+    row = f'DiffDIS tiny, {steps} steps'
+    table[row] = test(TEST_CONFIG, trained, results / 'trained.json', *options)
+    table[SHIPPED_ROW] = test(TEST_CONFIG, SHIPPED, results / 'shipped.json', *options)
+    write_table(table, results / 'all.json')
+    print('\n4. Score on photographs, and cut them out')
+    photo_table = score_untrained(PHOTOGRAPHS, share)
+    options = [f'test_dataloader.dataset.data_root={PHOTOGRAPHS}']
+    options += ["test_dataloader.dataset.subset=''"]
+    for row, model, config in (
+        (SHIPPED_ROW, SHIPPED, TEST_CONFIG),
+        ('U2-Net-p, as shipped', PHOTOGRAPH_MODEL, PHOTOGRAPH_MODEL),
+    ):
+        out_file = results / f'{config}_on_photographs.json'
+        photo_table[row] = test(config, model, out_file, *options)
+    write_table(photo_table, results / 'photographs.json')
+    photographs = args.photos or [PHOTOGRAPHS / 'im']
+    for kind in ('cutout', 'panel'):
+        run('predict', *photographs, '--out', out / f'{kind}s', '--type', kind)
 
     print(f'\nOn {args.num_val} images, protocol "soft", single scale, seed 0:\n')
     print_table(table)
+    print('\nOn 12 photographs, likewise:\n')
+    print_table(photo_table)
     panels = sorted((results / 'shipped' / 'panels' / 'test').iterdir())
     print(f"""
 synthetic images {data / 'contact_sheet.jpg'}
 loss and maxF    {out / 'training.png'}
 panels           {panels[0]} and {len(panels) - 1} more
-metrics          {results / 'all.json'}
-masks of photos  {out / 'masks'}
+scores           {results / 'all.json'}, {results / 'photographs.json'}
+cut-outs         {out / 'cutouts'}
 photos in panels {out / 'panels'}
 {time.perf_counter() - start:.0f} seconds in total""")
 

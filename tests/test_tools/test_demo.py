@@ -59,14 +59,17 @@ def test_whole_demo_writes_what_it_announces(tmp_path):
     assert list(table) == [*names, 'DiffDIS tiny, 2 steps', 'DiffDIS tiny, as shipped']
     for name, scores in table.items():
         assert list(scores) == ['maxF', 'wF', 'E', 'S', 'MAE'] and name in result.stdout
-    with Image.open(tmp_path / 'out' / 'masks' / 'my photo.png') as mask:
-        assert mask.size == (96, 64) and mask.mode == 'L'
+    scores = json.loads((tmp_path / 'out' / 'metrics' / 'photographs.json').read_text())
+    assert list(scores) == [*names, 'DiffDIS tiny, as shipped', 'U2-Net-p, as shipped']
+    assert scores['U2-Net-p, as shipped']['maxF'] > 0.85
+    with Image.open(tmp_path / 'out' / 'cutouts' / 'my photo.png') as cutout:
+        assert cutout.size == (96, 64) and cutout.mode == 'RGBA'
     announced = result.stdout.split('synthetic images')[1]
-    for name in ('training.png', 'contact_sheet.jpg', 'all.json', 'panels'):
+    for name in ('training.png', 'contact_sheet.jpg', 'all.json', 'photographs.json', 'cutouts'):
         assert name in announced
     # a second demo takes its place
     demo.remove_earlier_demo(tmp_path / 'out')
-    assert not demo.list_files(tmp_path / 'out') and (tmp_path / 'out' / 'masks').exists()
+    assert not demo.list_files(tmp_path / 'out') and (tmp_path / 'out' / 'cutouts').exists()
 
 
 @pytest.mark.parametrize(
@@ -106,6 +109,6 @@ def test_only_files_of_an_earlier_demo_are_removed(tmp_path):
 
 
 def test_results_without_a_record_are_not_replaced(tmp_path):
-    (tmp_path / 'masks').mkdir()
-    with pytest.raises(FileExistsError, match='masks. is not listed'):
+    (tmp_path / 'cutouts').mkdir()
+    with pytest.raises(FileExistsError, match='cutouts. is not listed'):
         demo.remove_earlier_demo(tmp_path)
