@@ -125,6 +125,12 @@ def test_metafiles_list_every_config_once():
     assert sorted(listed) == LEAVES
 
 
+def test_readmes_name_every_config_of_their_folder():
+    for path in LEAVES:
+        if path.parent.name != 'ablations':  # which docs/paper_tables.md lists
+            assert path.name in (path.parent / 'README.md').read_text(), path
+
+
 def train_and_predict_at_full_size() -> float:
     """Returns the peak memory of this process in GiB."""
     init_default_scope('mmseg')
