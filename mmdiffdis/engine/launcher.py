@@ -12,7 +12,7 @@ from torch import nn
 
 @MODEL_WRAPPERS.register_module()
 class TestWrapper(nn.Module):
-    """Model of a test in one of several processes, all of which load the same weights.
+    """Model of a test in one of several processes, which all load the same weights.
 
     MMEngine's wrapper averages gradients, and refuses a model without trained parameters.
 

@@ -86,7 +86,7 @@ class DISShrink(DISResize):
 
     Args:
         shorter_side: Bound of the shorter side, in pixels.
-        divisor: Number of pixels of which both sides become the nearest multiples, at least one.
+        divisor: Both sides become the nearest multiple, at least one, of this number of pixels.
         backend: As in `DISResize`.
 
     Raises:
