@@ -61,7 +61,7 @@ STREAM, is_pattern, folder_of = _ARGUMENTS.STREAM, _ARGUMENTS.is_pattern, _ARGUM
 MODELS = tuple(_SHIPPED.shipped_models())  # the first is the default
 # The package's own constants, repeated for the same reason.
 PRECISIONS = ('float32', 'bfloat16', 'float16')
-COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
+COMPILE_MODES = ('default', 'max-autotune-no-cudagraphs')
 # Options that decide the results, except for rounding, besides those of `ResultOptions`, and those
 # that do not.
 DECISIVE = ('seed', 'precision', 'encoder_precision', 'tf32', 'box')
@@ -71,6 +71,7 @@ INCIDENTAL = (
     'device',
     'batch_size',
     'compile',
+    'cuda_graphs',
     'channels_last',
     'vae_slicing',
 )
@@ -127,6 +128,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--encoder-precision', choices=PRECISIONS, help='default: float32')
     add('--tf32', action='store_true', help='TF32 for float32 products on NVIDIA GPUs')
     add('--compile', choices=COMPILE_MODES, help='mode of torch.compile')
+    add('--cuda-graphs', action='store_true', help='record and replay the network on NVIDIA GPUs')
     add('--channels-last', action='store_true', help='memory format of the network')
     add('--vae-slicing', action='store_true', help='less memory in large batches')
     args = parser.parse_args(argv)
@@ -211,6 +213,7 @@ def _load(args: argparse.Namespace, config: 'Config') -> 'DISInferencer':
         encoder_precision=args.encoder_precision,
         tf32=args.tf32,
         compile=args.compile,
+        cuda_graphs=args.cuda_graphs,
         channels_last=args.channels_last,
         vae_slicing=args.vae_slicing,
     )

@@ -29,6 +29,7 @@ from ..utils.environment import check_compiler, is_emulated
 from ..utils.files import stem_of
 from ..utils.parallel import map_ahead
 from .configs import image_transforms, load_config, with_test_options
+from .cuda_graphs import record_graphs
 from .decoding import IMAGE_ERRORS, ImageSource, count_pixels, decode, label, reason
 from .hub import load_repository, save_repository
 from .inputs import find_pictures
@@ -38,7 +39,7 @@ from .results import Box, DISResult, PreparedImage, place_of, put_back
 # Upper bound of the pixels (at the original sizes) that each of the reading, predicting and writing
 # queues holds. A larger image goes alone; it takes at most 25 bytes per pixel.
 PIXEL_BUDGET = 100_000_000
-COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
+COMPILE_MODES = ('default', 'max-autotune-no-cudagraphs')
 
 
 class DISInferencer:
@@ -60,9 +61,10 @@ class DISInferencer:
             Others may change masks by more than 2/255, with a warning.
         tf32: Let NVIDIA GPUs compute float32 convolutions and matrix products with TF32, torch's
             default; may change masks by more than 2/255 as well.
-        compile: Mode of `torch.compile` for the network's blocks: 'default', 'reduce-overhead'
-            (CUDA graphs), 'max-autotune' or 'max-autotune-no-cudagraphs'. The first images take
-            longer.
+        compile: Mode of `torch.compile` for the network's blocks: 'default' or
+            'max-autotune-no-cudagraphs'. The first images take longer.
+        cuda_graphs: Record the network's kernels at the first image of a shape, and launch them as
+            CUDA graphs. For NVIDIA GPUs.
         channels_last: Keep feature maps in the channels-last memory format. On NVIDIA GPUs group
             normalisations then run fused with SiLU in a Triton kernel, unless they are compiled.
         vae_slicing: Let the VAE process the images of a batch one by one, which takes less memory.
@@ -99,6 +101,7 @@ class DISInferencer:
         encoder_precision: str | None = None,
         tf32: bool = False,
         compile: str | None = None,
+        cuda_graphs: bool = False,
         channels_last: bool = False,
         vae_slicing: bool = False,
     ) -> None:
@@ -114,6 +117,8 @@ class DISInferencer:
         self.device = choose_device(device)
         if compile:
             check_compiler(self.device)
+        if cuda_graphs and self.device.type != 'cuda':
+            raise ValueError(f'cuda_graphs: the device is {self.device}, expected an NVIDIA GPU')
         self.edge = edge
         config.model = with_test_options(config.model, edge, seed)
         self.config = config
@@ -146,10 +151,12 @@ class DISInferencer:
                 from ..models.diffdis.fused_norm import fuse_norms  # Triton is for GPUs alone
 
                 fuse_norms(self.model)
-        self._is_compiled = bool(compile)
         if compile:
             for block in self.compiled_blocks():
                 block.compile(mode=compile)
+        self.cuda_graphs = cuda_graphs
+        if cuda_graphs:
+            record_graphs(self.model)
 
     @classmethod
     def from_pretrained(
@@ -346,10 +353,6 @@ class DISInferencer:
     def predict(self, batch: Sequence[PreparedImage]) -> list[DISResult]:
         """Predicts images that the pipeline has brought to one size."""
         self._warn_of_fork()
-        if self._is_compiled:
-            # Otherwise CUDA graphs take each compiled block for a step of its own, which frees what
-            # the block before it returned.
-            torch.compiler.cudagraph_mark_step_begin()
         with (
             torch.no_grad(),
             self._autocast,

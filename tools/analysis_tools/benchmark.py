@@ -24,8 +24,9 @@ Variants; models that predict no edges, and those without a VAE, lack some of th
     float16, bfloat16
                    half precision, except of the VAE encoder; float16_encoder: including it
     channels_last  feature maps in the channels-last memory format
-    compile        torch.compile; cuda_graphs: the same with CUDA graphs
-    fast           float16_encoder, channels_last and compile
+    compile        torch.compile
+    fast           float16_encoder and channels_last
+    cuda_graphs    fast, recorded and replayed as CUDA graphs; for NVIDIA GPUs
     taesd_decoder, taesd
                    TAESD in place of the VAE's decoder, or of the whole VAE: changes the masks
     onnx           exported and run by onnxruntime; its memory is not measured
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 # The package's own constant, repeated because importing it takes seconds.
 VARIANTS = (
     *('mask', 'edge', 'reference', 'tf32', 'float16', 'float16_encoder', 'bfloat16'),
-    *('channels_last', 'compile', 'cuda_graphs', 'fast', 'taesd_decoder', 'taesd', 'onnx'),
+    *('channels_last', 'compile', 'fast', 'cuda_graphs', 'taesd_decoder', 'taesd', 'onnx'),
 )
 
 

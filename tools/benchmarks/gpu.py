@@ -39,8 +39,8 @@ LIMITS = {
     'latency': 130,
     'training': 130,
     'profile': 60,
-    'compiled': 180,
-    'systems': 90,
+    'compiled': 330,
+    'systems': 200,
     'agreement': 120,
     'parity': 90,
     'options': 150,
@@ -50,6 +50,7 @@ TINY = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'
 TINY_128 = 'diffdis_tiny_1xb16-1k2_synthetic-dis-128x128'
 HALF = dict(precision='float16', encoder_precision='float16')
 FASTEST = dict(HALF, channels_last=True)
+GRAPHS = dict(FASTEST, cuda_graphs=True)
 REFERENCE = dict(edge=True, tf32=True)  # in all passes of the config's `tta_pipeline`
 # (variant, suffix of the full-size config, options of DISInferencer)
 VARIANTS = [
@@ -63,22 +64,35 @@ VARIANTS = [
     ('float16_encoder, cuDNN benchmark', '', dict(HALF, benchmark=True)),
     ('float16_encoder, channels_last, plain attention', '', dict(FASTEST, plain_attention=True)),
     ('bfloat16, channels_last', '', dict.fromkeys(HALF, 'bfloat16') | dict(channels_last=True)),
+    ('float16_encoder, channels_last, CUDA graphs', '', GRAPHS),
     ('TAESD decoder, float16_encoder, channels_last', '_taesd-decoder', FASTEST),
+    ('TAESD decoder, float16_encoder, channels_last, CUDA graphs', '_taesd-decoder', GRAPHS),
     ('MaskDecoder, float16_encoder, channels_last', '_mask-decoder', FASTEST),
+    ('MaskDecoder, float16_encoder, channels_last, CUDA graphs', '_mask-decoder', GRAPHS),
     ('TAESD, float16_encoder, channels_last', '_taesd', FASTEST),
+    ('TAESD, float16_encoder, channels_last, CUDA graphs', '_taesd', GRAPHS),
 ]
 COMPILED = [
-    ('fast', '', dict(FASTEST, compile='default')),
-    ('fast, CUDA graphs', '', dict(FASTEST, compile='reduce-overhead')),
-    ('TAESD, fast', '_taesd', dict(FASTEST, compile='default')),
-    ('TAESD, fast, CUDA graphs', '_taesd', dict(FASTEST, compile='reduce-overhead')),
+    ('compiled', '', dict(FASTEST, compile='default')),
+    ('compiled, CUDA graphs', '', dict(GRAPHS, compile='default')),
+    ('TAESD, compiled', '_taesd', dict(FASTEST, compile='default')),
+    ('TAESD, compiled, CUDA graphs', '_taesd', dict(GRAPHS, compile='default')),
 ]
 SYSTEMS = (
     *('isnet_1xb8_dis5k-1024x1024', 'birefnet_swin-l_1xb4-600e_dis5k-1024x1024'),
     *('birefnet-lite_swin-t_1xb4-600e_dis5k-1024x1024', 'mvanet_swin-b_1xb1-80e_dis5k-1024x1024'),
-    *('genpercept_sd21_8xb4-30k_dis5k-1024x1024', 'u2net_1xb12-600k_dis5k-320x320'),
-    *('u2netp_1xb12-600k_dis5k-320x320', 'deeplabv3plus_r50-d8_1xb8-80k_dis5k-1024x1024'),
+    *('ben2_swin-b_1xb1-80e_dis5k-1024x1024', 'inspyrenet_swin-b_1xb1-180e_dis5k-1024x1024'),
+    *('genpercept_sd21_8xb4-30k_dis5k-1024x1024', 'udun_r50_1xb8-48e_dis5k-1024x1024'),
+    *('pgnet_r18-swin-b_2xb8-32e_dis5k-1024x1024', 'bsanet_res2net-50_4xb9-34e_dis5k-1024x1024'),
+    *('isdnet_r18-d8_1xb8-80k_dis5k-1024x1024', 'ifa_r50_1xb8-100e_dis5k-1024x1024'),
+    *('fpdis_r50_1xb8-100e_dis5k-1024x1024', 'deeplabv3plus_r50-d8_1xb8-80k_dis5k-1024x1024'),
     *('segformer_mit-b2_1xb8-160k_dis5k-1024x1024', 'pidnet-s_1xb12-120k_dis5k-1024x1024'),
+    *('u2net_1xb12-600k_dis5k-320x320', 'u2netp_1xb12-600k_dis5k-320x320'),
+)
+SYSTEM_VARIANTS = dict(
+    mask={},
+    float16=dict(precision='float16'),
+    cuda_graphs=dict(precision='float16', cuda_graphs=True),
 )
 TRAININGS = (
     *('reference', 'amp', 'amp+fused_optimizer', 'amp+frugal_vae+activation_checkpointing'),
@@ -239,41 +253,18 @@ def latency(args: argparse.Namespace, emit: Emit) -> None:
 
 
 def compiled(args: argparse.Namespace, emit: Emit) -> None:
-    """DiffDIS compiled, and as one CUDA graph; the first call compiles."""
+    """DiffDIS compiled, launched and as CUDA graphs; the first call compiles."""
     for variant, suffix, options in COMPILED:
         if any(text in variant for text in args.only):
             config = TINY if args.rehearse else FULL.format(suffix)
             attempt(emit, variant, measure_model, args, emit, config, variant, options, [1])
 
 
-def measure_graph(inferencer) -> dict[str, float]:
-    """Returns milliseconds of the network, image to mask on the GPU: launched, and as one graph."""
-    import torch
-
-    from mmdiffdis.apis.precision import float32_products
-
-    model = inferencer.model
-    images = torch.rand(1, 3, 1024, 1024, device=inferencer.device) * 2 - 1
-    noise = torch.randn(2, 4, 128, 128, device=inferencer.device)
-
-    def predict():
-        (clean,) = model.denoise(noise, model.encode_image(images), model.test_timesteps, 1)
-        return model.decode_maps(clean, images)
-
-    with torch.no_grad(), float32_products(False):
-        launched = measure(predict, 'cuda', 1)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            predict()
-        replayed = measure(graph.replay, 'cuda', 1)
-    return dict(median_ms=1000 * launched['median'], graph_ms=1000 * replayed['median'])
-
-
 def systems(args: argparse.Namespace, emit: Emit) -> None:
-    """The other systems, in float32 and in float16."""
+    """The other systems, in float32, in float16 and as CUDA graphs."""
     configs = SYSTEMS if not args.rehearse else ['u2netp_1xb12-600k_dis5k-320x320']
-    for config in configs:
-        for variant, options in dict(float16=dict(precision='float16'), mask={}).items():
+    for variant, options in SYSTEM_VARIANTS.items():
+        for config in configs:
             name = f'{config}, {variant}'
             if any(text in name for text in args.only):
                 attempt(emit, name, measure_model, args, emit, config, variant, options, [1])
@@ -356,17 +347,17 @@ def measure_model(
 
     if args.rehearse:  # half precision takes a CPU a hundred times as long
         options = {key: x for key, x in options.items() if not key.endswith('precision')}
+        options.pop('cuda_graphs', None)
     inferencer, config = load(config_name, args.device, variant, **options)
     prepared = inferencer.prepare(photograph(args), 'photograph')
     inputs = prepared.packed['inputs']
     passes = inputs if isinstance(inputs, list) else [inputs]
     edge = options.get('edge', False)
     key = config_name, edge, str([x.shape for x in passes])
-    if key not in _TFLOP:
+    if key not in _TFLOP and config_name not in SYSTEMS:  # theirs are in docs/baselines.md
         on_meta = build_on_meta(with_test_options(config.model, edge))
         costs = [count_cost(on_meta, tuple(x.shape[-2:])) for x in passes]
         _TFLOP[key] = sum(cost.total_flop for cost in costs) / 1e12
-    tflop = _TFLOP[key]
     for batch in batches:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -375,17 +366,16 @@ def measure_model(
         times = measure(lambda x=images: inferencer.predict(x), args.device, seconds)
         row = dict(config=config_name.split('_1xb')[0], variant=variant, batch=batch)
         row |= {f'{name}_ms': 1000 * times[name] / batch for name in ('median', 'low', 'high')}
-        row |= dict(first_s=times['first'], tflop=tflop)
-        row['tflop_per_s'] = tflop * batch / times['median']
+        row |= dict(first_s=times['first'])
+        if key in _TFLOP:
+            row |= dict(tflop=_TFLOP[key], tflop_per_s=_TFLOP[key] * batch / times['median'])
         if torch.cuda.is_available():
             row['peak_gib'] = torch.cuda.max_memory_allocated() / 2**30
         emit(**row)
-    if variant == 'reference' or 'compile' in options:
+    if variant == 'reference' or options.keys() & {'compile', 'cuda_graphs'}:
         return
     row = dict(config=config_name.split('_1xb')[0], variant=f'{variant}: parts')
-    if inferencer.device.type == 'cuda' and hasattr(inferencer.model, 'denoise'):
-        row |= measure_graph(inferencer)
-    watch = Stopwatch(args.device)  # it waits for the device: from here on there are no graphs
+    watch = Stopwatch(args.device)  # it waits for the device
     Candidate(variant, config_name, inferencer, watch).time_stages()
     for _ in range(3):
         watch.seconds.clear()
@@ -538,6 +528,9 @@ def compare_predictions(args: argparse.Namespace, emit: Emit) -> None:
         channels_last = DISInferencer(
             TINY, 'mmdiffdis://diffdis_tiny', channels_last=True, **options
         )
+        graphs = DISInferencer(
+            TINY, 'mmdiffdis://diffdis_tiny', cuda_graphs=args.device != 'cpu', **options
+        )
         with_edge = DISInferencer(TINY, 'mmdiffdis://diffdis_tiny', edge=True, **options)
         mask = inferencer(image).mask
         batch = [result.mask for result in inferencer([image] * 4, batch_size=4, stem='image')]
@@ -545,6 +538,8 @@ def compare_predictions(args: argparse.Namespace, emit: Emit) -> None:
             'again': inferencer(image).mask,
             'with the edge': with_edge(image).mask,
             'channels_last': channels_last(image).mask,
+            'CUDA graphs': graphs(image).mask,
+            'CUDA graphs, again': graphs(image).mask,
             'batch of 4': batch[0],
             'last of a batch of 4': batch[-1],
         }

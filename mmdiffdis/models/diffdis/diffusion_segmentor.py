@@ -75,6 +75,7 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
             invalid value, or no parameter has a prefix in `frozen`.
     """
 
+    graph_methods = ('encode_image', 'denoise_to_maps')  # see `record_graphs`
     TRAIN_DEFAULTS = dict(timesteps=None, num_steps=1)
     TEST_DEFAULTS = dict(seed=0, num_steps=1, edge=False, min_max=False, val_loss=False)
 
@@ -295,13 +296,24 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
         maps = []
         # 2. noise, shared by mask and edge, once per seed
         for noise in self.inference_noise(latents[0], samples):
-            # 3. clean latents: [mask] or [mask, edge]
-            clean = self.denoise(noise, latents, self.test_timesteps, self.num_maps)
-            # 4. decode
-            maps.append([self.decode_maps(z, inputs) for z in clean])
+            # 3. denoise, 4. decode: [mask] or [mask, edge]
+            maps.append(self.denoise_to_maps(noise, latents, inputs))
         # 5. means over the seeds, at the original sizes
         means = [torch.stack(seeds).mean(0) for seeds in zip(*maps, strict=True)]
         return self.postprocess_result(means, samples)
+
+    def denoise_to_maps(
+        self, noise: Tensor, latents: Sequence[Tensor], images: Tensor
+    ) -> list[Tensor]:
+        """Returns maps of images, [mask] or [mask, edge], [B, 1, H, W] in [0, 1] each.
+
+        Args:
+            noise: Noise at the last timestep, [2B, C, h, w], as in `unet`.
+            latents: Latents of the images, as of `encode_image`.
+            images: Images in [-1, 1], [B, 3, H, W].
+        """
+        clean = self.denoise(noise, latents, self.test_timesteps, self.num_maps)
+        return [self.decode_maps(z, images) for z in clean]
 
     def inference_noise(
         self, latent: Tensor, data_samples: list[SegDataSample]
