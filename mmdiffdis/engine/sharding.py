@@ -23,7 +23,7 @@ BLOCKS = (
 )
 
 
-@FUNCTIONS.register_module(name='mmdiffdis.wrap_blocks')
+@FUNCTIONS.register_module()
 def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
     """Returns whether FSDP makes `module` a unit: only blocks of the U-Net and the VAE.
 

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from conftest import ROOT
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mmdiffdis.apis import DISInferencer, cuda_graphs
+from mmdiffdis.apis.configs import load_config
 from mmdiffdis.apis.cuda_graphs import CUDAGraph, record_graphs
+from mmdiffdis.apis.flops import build_on_meta
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs an NVIDIA GPU')
 CONFIGS = [
@@ -15,6 +19,11 @@ CONFIGS = [
     'isnet_small_1xb16-1k2_synthetic-dis-128x128',
     'mvanet_small_1xb16-1k2_synthetic-dis-128x128',
     'segformer_small_1xb16-1k2_synthetic-dis-128x128',
+]
+SMALL = [
+    path
+    for path in sorted((ROOT / 'configs').glob('*/*_1xb16-1k2_synthetic-dis-128x128.py'))
+    if 'gt-encoder' not in path.stem  # it takes ground truth
 ]
 
 
@@ -84,3 +93,34 @@ def test_parts_are_recorded_and_the_preprocessor_is_not():
 def test_cpus_are_refused():
     with pytest.raises(ValueError, match='cuda_graphs: the device is cpu, expected an NVIDIA GPU'):
         DISInferencer(CONFIGS[0], None, 'cpu', cuda_graphs=True)
+
+
+class NoHostTensors(TorchFunctionMode):
+    """Refuses tensors made of Python numbers, whose copies to a GPU cannot be recorded."""
+
+    REFUSED = (torch.tensor, torch.as_tensor, torch.from_numpy, Tensor.new_tensor)
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        assert function not in self.REFUSED, function
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('path', SMALL, ids=lambda path: path.stem)
+@torch.no_grad()
+def test_networks_can_be_recorded(path, monkeypatch):
+    """The meta device refuses what waits for a GPU; here it is refused what copies to one."""
+    recorded = []
+
+    def checked(function):
+        def call(*args, **kwargs):
+            recorded.append(function)
+            with NoHostTensors():
+                return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(cuda_graphs, 'CUDAGraph', checked)
+    model = build_on_meta(load_config(path).model)
+    record_graphs(model)
+    model(torch.empty(1, 3, 128, 128, device='meta'), mode='tensor')
+    assert recorded

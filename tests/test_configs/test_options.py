@@ -6,13 +6,13 @@ import pytest
 import torch
 from conftest import draw_samples
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODEL_WRAPPERS
 from mmseg.registry import HOOKS, MODELS
 from shipped_configs import CONFIGS, FULL_SIZE, load
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmdiffdis.apis.configs import load_config
-from mmdiffdis.engine import wrap_blocks
 from mmdiffdis.engine.sharding import BLOCKS
 
 OPTIONS = {path.stem: path for path in (CONFIGS / '_base_/options').glob('*.py')}
@@ -105,9 +105,8 @@ def one_process(tmp_path):
 def test_sharded_model_gives_the_same_gradients(tiny, one_process):
     """One process divides nothing, but units gather their weights only in `forward`."""
     expected = gradients(tiny())
-    sharded = FullyShardedDataParallel(
-        tiny(), auto_wrap_policy=wrap_blocks, use_orig_params=True, device_id=torch.device('cpu')
-    )
+    wrapper = merged('fsdp').strategy.model_wrapper
+    sharded = MODEL_WRAPPERS.build({**wrapper, 'module': tiny(), 'device_id': torch.device('cpu')})
     units = [m.module for m in sharded.modules() if isinstance(m, FullyShardedDataParallel)]
     assert len(units) == 1 + sum(isinstance(m, BLOCKS) for m in tiny().modules())
     torch.manual_seed(1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from baseline_tester import BaselineTester, build
-from conftest import ROOT, draw_samples, normal
+from conftest import DEVICE, ROOT, draw_samples, normal
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
@@ -40,7 +40,9 @@ class InSPyReNetTester(BaselineTester):
         golden, network, images = released.golden, released.model.network, released.images
         pyramids = {'': released.outputs.pyramid}
         large, small = (
-            network.pyramid(normal(golden.meta['seed'] + offset, golden.meta['inputs'][name]))
+            network.pyramid(
+                normal(golden.meta['seed'] + offset, golden.meta['inputs'][name]).to(DEVICE)
+            )
             for offset, name in ((4, 'blend_image'), (3, 'blend_image_resized'))
         )
         pyramids['blend_'] = blend(small.saliency[0], large)

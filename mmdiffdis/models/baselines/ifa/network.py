@@ -71,7 +71,8 @@ class Alignment(nn.Module):
             F.grid_sample(x, lookup.expand(len(x), -1, -1, -1), 'nearest', align_corners=False)
             for x in (level, centres(level.shape[-2:], level.device))
         )
-        distances = (points - found) * points.new_tensor(level.shape[-2:])[:, None, None]
+        rows, columns = (points - found).split(1, dim=1)
+        distances = torch.cat([rows * level.shape[-2], columns * level.shape[-1]], dim=1)
         # no matrix product: autocast would round the angles
         angles = (self.frequencies[..., None, None] * distances[:, None]).sum(2)
         encoded = torch.cat([distances, angles.sin(), angles.cos()], dim=1)
