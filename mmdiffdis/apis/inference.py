@@ -118,7 +118,9 @@ class DISInferencer:
         if compile:
             check_compiler(self.device)
         if cuda_graphs and self.device.type != 'cuda':
-            raise ValueError(f'cuda_graphs: the device is {self.device}, expected an NVIDIA GPU')
+            raise ValueError(
+                f'cuda_graphs: the device is {self.device}, expected an NVIDIA GPU; leave it out'
+            )
         self.edge = edge
         config.model = with_test_options(config.model, edge, seed)
         self.config = config

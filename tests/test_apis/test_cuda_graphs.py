@@ -105,6 +105,7 @@ class NoHostTensors(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', SMALL, ids=lambda path: path.stem)
 @torch.no_grad()
 def test_networks_can_be_recorded(path, monkeypatch):
