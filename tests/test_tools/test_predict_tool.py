@@ -179,9 +179,10 @@ def test_record_says_where_results_come_from(model, photos, clip, tmp_path):
     assert run(model, photos, '--out', out, '--seed', '3') == 0
     assert run(model, clip, '--out', out, '--frames', '--batch-size', '2') == 0
     first, *images, second = [entry for entry in entries(out) if 'clip/' not in str(entry)]
+    images.sort(key=lambda entry: entry['result'])  # entries come as results are finished
     assert [entry['result'] for entry in images] == ['a #1.png', 'b.c.png']
     frames = [entry['result'] for entry in entries(out)[4:]]
-    assert frames == [f'clip/{i:06d}.png' for i in range(5)]
+    assert sorted(frames) == [f'clip/{i:06d}.png' for i in range(5)]
     assert {entry['run'] for entry in images} == {first['run']} != {second['run']}
     photo = photos / 'b.c.png'
     assert images[1]['path'] == str(photo)
