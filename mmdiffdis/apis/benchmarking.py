@@ -40,6 +40,7 @@ from .configs import (
     without_files,
     without_loading,
 )
+from .cuda_graphs import graph_methods
 from .exporting import export_onnx
 from .flops import build_on_meta, count_cost, parts_of
 from .inference import DISInferencer
@@ -111,10 +112,9 @@ class Candidate:
     def time_stages(self) -> None:
         """Measures the parts of the model as stages: 'encode', 'decode', all others 'network'."""
         model = self.inferencer.model
-        if self.inferencer.cuda_graphs and hasattr(model, 'graph_methods'):
-            # what is inside of a graph cannot be measured
-            for method, stage in zip(model.graph_methods, ('encode', 'network'), strict=True):
-                self._time(model, method, stage)
+        if self.inferencer.cuda_graphs:  # what is inside of a graph cannot be measured
+            for module, method in graph_methods(model):
+                self._time(module, method, 'encode' if method == 'encode_image' else 'network')
             return
         for part, modules in parts_of(model).items():
             stage = part.split()[0]

@@ -13,19 +13,22 @@ from torch.utils._pytree import tree_flatten, tree_map
 MAX_GRAPHS = 4
 
 
-def record_graphs(model: nn.Module) -> None:
-    """Lets a model launch its network as CUDA graphs, in place.
+def graph_methods(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Returns modules and the names of their methods that are recorded.
 
-    A model with `graph_methods` names the methods that are recorded, which take and return tensors;
-    of others the parts are recorded, e.g. the backbone.
+    A model with `graph_methods` names its own, which take and return tensors; for others it is the
+    `forward` of each part, e.g. of the backbone.
     """
     if hasattr(model, 'graph_methods'):
-        for name in model.graph_methods:
-            setattr(model, name, CUDAGraph(getattr(model, name)))
-        return
-    for name, module in model.named_children():
-        if name != 'data_preprocessor':
-            module.forward = CUDAGraph(module.forward)
+        return [(model, name) for name in model.graph_methods]
+    parts = [part for name, part in model.named_children() if name != 'data_preprocessor']
+    return [(part, 'forward') for part in parts]
+
+
+def record_graphs(model: nn.Module) -> None:
+    """Lets a model launch its network as CUDA graphs, in place."""
+    for module, name in graph_methods(model):
+        setattr(module, name, CUDAGraph(getattr(module, name)))
 
 
 class CUDAGraph:

@@ -56,7 +56,7 @@ class DISSegmentor(BaseSegmentor):
 
     Tools ask models for these methods; a model without one is treated as a plain network:
     `set_precision(dtype, encoder_dtype)`, `set_vae_slicing(enabled)`, `compiled_blocks()`,
-    `cost_parts()`; and for `graph_methods`, see `record_graphs`.
+    `cost_parts()`; and for `graph_methods`, see `apis.cuda_graphs`.
 
     A checkpoint holds the normalisation of the images, and one with another is refused.
 

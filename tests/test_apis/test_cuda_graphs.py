@@ -1,5 +1,7 @@
 """mmdiffdis.apis.cuda_graphs: networks recorded on an NVIDIA GPU and replayed."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmdiffdis.apis import DISInferencer, cuda_graphs
+from mmdiffdis.apis.benchmarking import Candidate
 from mmdiffdis.apis.configs import load_config
 from mmdiffdis.apis.cuda_graphs import CUDAGraph, record_graphs
 from mmdiffdis.apis.flops import build_on_meta
+from mmdiffdis.utils.stopwatch import Stopwatch
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs an NVIDIA GPU')
 CONFIGS = [
@@ -125,3 +129,29 @@ def test_networks_can_be_recorded(path, monkeypatch):
     record_graphs(model)
     model(torch.empty(1, 3, 128, 128, device='meta'), mode='tensor')
     assert recorded
+
+
+@pytest.mark.parametrize('config', CONFIGS)
+@torch.no_grad()
+def test_stages_are_measured_outside_of_graphs(config, monkeypatch):
+    """The stopwatch waits for the GPU, which nothing that is being recorded may do."""
+    inside = []
+
+    def recorded(function):
+        def call(*args, **kwargs):
+            inside.append(function)
+            result = function(*args, **kwargs)
+            inside.pop()
+            return result
+
+        return call
+
+    monkeypatch.setattr(cuda_graphs, 'CUDAGraph', recorded)
+    model = build_on_meta(load_config(config).model)
+    record_graphs(model)
+    watch = Stopwatch('cpu')
+    monkeypatch.setattr(watch, 'now', lambda: pytest.fail('in a graph') if inside else 1.0)
+    inferencer = SimpleNamespace(model=model, cuda_graphs=True)
+    Candidate('', '', inferencer, watch).time_stages()
+    model(torch.empty(1, 3, 128, 128, device='meta'), mode='tensor')
+    assert 'network' in watch.seconds and ('encode' in watch.seconds) == ('diffdis' in config)

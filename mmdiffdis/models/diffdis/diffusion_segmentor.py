@@ -75,7 +75,7 @@ class DiffusionSegmentor(LatentUNet, DISSegmentor):
             invalid value, or no parameter has a prefix in `frozen`.
     """
 
-    graph_methods = ('encode_image', 'denoise_to_maps')  # see `record_graphs`
+    graph_methods = ('encode_image', 'denoise_to_maps')  # see `apis.cuda_graphs`
     TRAIN_DEFAULTS = dict(timesteps=None, num_steps=1)
     TEST_DEFAULTS = dict(seed=0, num_steps=1, edge=False, min_max=False, val_loss=False)
 
