@@ -426,8 +426,9 @@ def without_files(settings: Any) -> Any:
 
 
 def predicts_edges(model_config: ConfigDict) -> bool:
-    """Returns whether a model can predict edges, i.e. has `edge` among the keys of `test_cfg`."""
-    return 'edge' in getattr(MODELS.get(model_config.type), 'TEST_DEFAULTS', {})
+    """Returns whether a model can predict edges: DiffDIS can, unless it was built without them."""
+    known = getattr(MODELS.get(model_config.type), 'TEST_DEFAULTS', {})
+    return 'edge' in known and model_config.get('edge', True)
 
 
 def with_test_options(
@@ -439,14 +440,14 @@ def with_test_options(
 
     Args:
         model_config: A config's `model`.
-        edge: Whether to predict edges.
+        edge: Whether to predict edges, if the model can.
         seed: Seed of the inference noise; None keeps the config's.
     """
     model_config = ConfigDict(model_config.to_dict())
     test_cfg = dict(model_config.get('test_cfg') or {})
     changes = {}
     if edge or 'edge' in test_cfg:
-        changes['edge'] = edge
+        changes['edge'] = edge and model_config.get('edge', True)
     if seed is not None:
         changes['seed'] = np.asarray(seed).tolist()  # NumPy scalars are not valid in a config
     known = getattr(MODELS.get(model_config.type), 'TEST_DEFAULTS', changes)

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from mmdiffdis.apis import configs
-from mmdiffdis.apis.configs import image_transforms, load_config
+from mmdiffdis.apis.configs import (
+    image_transforms,
+    load_config,
+    predicts_edges,
+    with_test_options,
+)
 
 NAME = 'diffdis_tiny_1xb8-1k2_synthetic-dis-384x384'
 
@@ -196,3 +201,19 @@ def test_config_that_does_not_exist(tmp_path):
 
 def test_config_by_the_name_of_a_shipped_model():
     assert Path(load_config('diffdis_tiny').filename).stem == NAME
+
+
+@pytest.mark.parametrize(
+    ('model', 'expected'),
+    [
+        (dict(type='DiffusionSegmentor'), True),
+        (dict(type='DiffusionSegmentor', edge=False), False),
+        (dict(type='ISNet'), False),
+    ],
+)
+def test_edges_are_asked_of_models_that_predict_them(model, expected):
+    model = ConfigDict(model)
+    assert predicts_edges(model) is expected
+    for edge in (False, True):
+        asked = with_test_options(model, edge=edge).get('test_cfg', {})
+        assert asked.get('edge', False) is (edge and expected)
