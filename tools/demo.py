@@ -290,8 +290,12 @@ def run_steps(args: argparse.Namespace, out: Path) -> None:
     options += ["test_dataloader.dataset.subset=''"]
     out_file = results / 'shipped_on_photographs.json'
     photo_table[SHIPPED_ROW] = test(TEST_CONFIG, SHIPPED, out_file, *options)
-    out_file = results / 'u2netp_on_photographs.json'
-    photo_table['U2-Net-p, as shipped'] = test('u2netp', 'u2netp', out_file, *options)
+    for row, model in (
+        ('DiffDIS small, as shipped', 'diffdis_small'),
+        ('U2-Net-p, as shipped', 'u2netp'),
+    ):
+        out_file = results / f'{model}_on_photographs.json'
+        photo_table[row] = test(model, model, out_file, *options)
     write_table(photo_table, results / 'photographs.json')
     photographs = args.photos or [PHOTOGRAPHS / 'im']
     for kind in ('cutout', 'panel'):

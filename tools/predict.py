@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Predicts masks of images: python tools/predict.py [MODEL | CONFIG CKPT] INPUT... [--out DIR] ...
 
-MODEL is the name of a model that comes with the package: u2netp (for photographs), which is taken
-if none is given, or diffdis_tiny (for synthetic images). A CONFIG is given by its file, its name in
-configs/ or a MODEL; CKPT is a .pth or .safetensors file, a URL or a MODEL. An ONNX file of `export`
-stands for both, as MODEL does.
+MODEL is the name of a model that comes with the package: u2netp, which is taken if none is given,
+diffdis_small (both for photographs) or diffdis_tiny (for synthetic images). A CONFIG is given by
+its file, its name in configs/ or a MODEL; CKPT is a .pth or .safetensors file, a URL or a MODEL. An
+ONNX file of `export` stands for both, as MODEL does.
 
 Inputs are files, folders (every file directly inside, except hidden ones), glob patterns (`**`
 searches sub-folders) and `@FILE`, a file that lists any of these, one a line. Each result is

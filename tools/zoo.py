@@ -6,6 +6,7 @@ of these, shows licences, what was verified, and configs.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -121,7 +122,9 @@ def main() -> None:
     name = parser.parse_args().name
     systems = read_zoo()
     try:
-        print(overview(systems) if name is None else find(name, systems))
+        print(overview(systems) if name is None else find(name, systems), flush=True)
+    except BrokenPipeError:  # the reader, e.g. `| head`, has enough; Python would try again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except LookupError as error:
         sys.exit(f'{Path(sys.argv[0]).name}: error: {error}')
 

@@ -31,7 +31,9 @@ def saved(inferencer, tmp_path):
     return inferencer.save_pretrained(tmp_path / 'saved')
 
 
-@pytest.mark.parametrize(('name', 'options'), [('u2netp', {}), ('diffdis_tiny', {'seed': 5})])
+@pytest.mark.parametrize(
+    ('name', 'options'), [('u2netp', {}), ('diffdis_small', {}), ('diffdis_tiny', {'seed': 5})]
+)
 def test_masks_of_a_folder_are_the_same(name, options, tmp_path, image):
     inferencer = DISInferencer(name, name, 'cpu', **options)
     folder = inferencer.save_pretrained(tmp_path / 'a' / name, license='apache-2.0')

@@ -39,3 +39,11 @@ def test_prefix_selects_weights(publish, tmp_path):
     assert publish('--prefix', 'vae.').keys() == {'vae.fc.weight'}
     with pytest.raises(SystemExit, match='--prefix neck.: no weight of iter_1.pth begins with it'):
         publish('--prefix', 'neck.')
+
+
+def test_weights_that_others_supply_are_left_out(publish):
+    assert publish('--without', 'vae.').keys() == {'backbone.counter'}
+    with pytest.raises(SystemExit, match='--without neck.: 0 of 2 weights begin with it'):
+        publish('--without', 'neck.')
+    with pytest.raises(SystemExit, match='--without vae.: 1 of 1 weights'):
+        publish('--prefix', 'vae.', '--without', 'vae.')

@@ -130,7 +130,11 @@ def test_help_needs_no_package(tool):
     ('change', 'arguments', 'message'),
     [
         ('config', [], r'config .*nowhere\.py does not exist'),
-        ('checkpoint', [], r'nowhere\.pth does not exist; .* one of u2netp, diffdis_tiny'),
+        (
+            'checkpoint',
+            [],
+            r'nowhere\.pth does not exist; .* one of u2netp, diffdis_small, diffdis_tiny',
+        ),
         (None, ['--out', '{tmp}'], 'is a folder: expected the name of a file'),
         (None, ['--out', '{tmp}/fcn_2.py/scores.json'], 'choose another --out'),
         (None, ['--tta', '--cfg-options', 'tta_model=None'], 'does not define tta_model'),

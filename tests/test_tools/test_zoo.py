@@ -57,3 +57,13 @@ def test_the_command_needs_no_torch():
     result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith('Weights in this package')
+
+
+def test_a_reader_may_close_the_pipe_early():
+    command = [sys.executable, ROOT / 'tools' / 'zoo.py']
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ''
+    assert process.returncode == 0

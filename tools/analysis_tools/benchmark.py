@@ -9,7 +9,7 @@ Models take turns on every image, `--repeats` times, so that background load aff
 alike; medians over images and repeats are shown, with the quartiles of their sum. Each model
 predicts the first image once before the clock starts. Peak memory, weights included, is measured
 before, by one prediction of the largest image in a process of its own. CONFIG is a path, or a name
-in configs/; u2netp and diffdis_tiny stand for config and weights. Without CKPT, weights are as the
+in configs/; a model that comes with the package stands for both. Without CKPT, weights are as the
 config initialises them (with --cold, random: time and memory are the same); without --images,
 photographs of scikit-image are used.
 

@@ -4,10 +4,10 @@
     curl -F image=@photo.jpg http://127.0.0.1:8000/v1/cutout -o cutout.png
     curl --data-binary @photo.jpg 'http://127.0.0.1:8000/v1/mask?threshold=0.5' -o mask.png
 
-MODEL is u2netp (the default), diffdis_tiny, CONFIG:CKPT or an ONNX file of `export`; requests
-choose one of several by `model=NAME`. /docs describes all options, /models lists the models,
-/health says whether the server is there. Images that wait are predicted together. Nothing is
-fetched from elsewhere, and nothing stays on the disk.
+MODEL is u2netp (the default), diffdis_small, diffdis_tiny, CONFIG:CKPT or an ONNX file of `export`;
+requests choose one of several by `model=NAME`. /docs describes all options, /models lists the
+models, /health says whether the server is there. Images that wait are predicted together. Nothing
+is fetched from elsewhere, and nothing stays on the disk.
 """
 
 import argparse

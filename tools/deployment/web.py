@@ -4,9 +4,9 @@
 Drop one or many images on the page, choose a model and a background, slide between image and
 cut-out, and download PNG files or a ZIP archive of all.
 
-MODEL is u2netp (for photographs), diffdis_tiny (for synthetic images), or CONFIG:CKPT; the default
-is the first two. Only programs of this machine reach the page unless --host says otherwise. Nothing
-is fetched from elsewhere, and nothing stays on the disk.
+MODEL is u2netp, diffdis_small (both for photographs; the default), diffdis_tiny (for synthetic
+images), or CONFIG:CKPT. Only programs of this machine reach the page unless --host says otherwise.
+Nothing is fetched from elsewhere, and nothing stays on the disk.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('model', nargs='*', default=['u2netp', 'diffdis_tiny'], metavar='MODEL')
+    add('model', nargs='*', default=['u2netp', 'diffdis_small'], metavar='MODEL')
     add('--host', default='127.0.0.1', help='0.0.0.0 for other machines (default: %(default)s)')
     add('--port', type=int, default=7860, help='default: %(default)s')
     add('--browser', action='store_true', help='open the page in a browser')

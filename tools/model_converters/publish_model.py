@@ -18,6 +18,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--prefix', default='', help='write only weights whose names begin with it, e.g. vae.'
     )
+    parser.add_argument(
+        '--without',
+        metavar='PREFIX',
+        help='leave out weights whose names begin with it, e.g. vae. of a model with TAESD, which '
+        'comes with the package',
+    )
     return parser.parse_args(argv)
 
 
@@ -45,6 +51,13 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError(
                 f'--prefix {args.prefix}: no weight of {args.checkpoint} begins with it'
             )
+        unwanted = {n for n in selected if args.without and n.startswith(args.without)}
+        if args.without and len(unwanted) in (0, len(selected)):
+            raise ValueError(
+                f'--without {args.without}: {len(unwanted)} of {len(selected)} weights begin with '
+                'it, expected some of them'
+            )
+        selected = {n: t for n, t in selected.items() if n not in unwanted}
         save_weights(selected, args.out, dtype=getattr(torch, args.dtype))
     numbers = sum(tensor.numel() for tensor in selected.values())
     print(f'{args.out}: {len(selected)} tensors, {numbers / 1e6:.2f} M numbers, {args.dtype}')
