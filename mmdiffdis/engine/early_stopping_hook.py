@@ -13,7 +13,8 @@ class DISEarlyStoppingHook(EarlyStoppingHook):
     """MMEngine's `EarlyStoppingHook` with its state in checkpoints, for scores in [0, 1].
 
     MMEngine's asks for an improvement by 0.1, more than a training makes after its first
-    validations, and a resumed training would start to count anew.
+    validations, and a resumed training would start to count anew. It also builds the training and
+    its data set when a model is only scored.
 
     Args:
         monitor: Name of the score.
@@ -23,6 +24,13 @@ class DISEarlyStoppingHook(EarlyStoppingHook):
 
     def __init__(self, monitor: str, min_delta: float = 1e-6, **kwargs):
         super().__init__(monitor, min_delta=min_delta, **kwargs)
+
+    def before_run(self, runner: Runner) -> None:
+        """Leaves the check of the training's loop, which builds it, to `before_train`."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Checks that the training's loop can be stopped."""
+        super().before_run(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Adds the best score, and the number of validations since then, to the checkpoint."""

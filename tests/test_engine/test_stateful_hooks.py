@@ -1,5 +1,6 @@
 """Hooks with a state: a training that was interrupted or has ended goes on as if it had not."""
 
+import copy
 import itertools
 import math
 import shutil
@@ -68,6 +69,20 @@ def test_ended_training_that_is_resumed_does_not_train_on(folder):
     assert train(config).iter == 6  # two validations without improvement
     config.resume = True
     assert train(config).iter == 6
+
+
+def test_early_stopping_needs_no_training_set_to_score(folder):
+    config = validated(folder)
+    config.train_dataloader.dataset.data_root = str(folder / 'nowhere')
+    for name in ('cfg', 'dataloader', 'evaluator'):
+        config[f'test_{name}'] = copy.deepcopy(config[f'val_{name}'])
+    config.test_cfg.type = 'TestLoop'
+    runner = build_runner(config)
+    assert 0 <= runner.test()['maxF'] <= 1
+    runner._train_loop = None
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, DISEarlyStoppingHook))
+    with pytest.raises(AssertionError, match='should contain `stop_training`'):
+        hook.before_train(runner)
 
 
 @pytest.mark.slow
