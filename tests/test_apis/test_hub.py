@@ -32,7 +32,12 @@ def saved(inferencer, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('name', 'options'), [('u2netp', {}), ('diffdis_small', {}), ('diffdis_tiny', {'seed': 5})]
+    ('name', 'options'),
+    [
+        ('u2netp', {}),
+        pytest.param('diffdis_small', {}, marks=pytest.mark.slow),
+        ('diffdis_tiny', {'seed': 5}),
+    ],
 )
 def test_masks_of_a_folder_are_the_same(name, options, tmp_path, image):
     inferencer = DISInferencer(name, name, 'cpu', **options)
