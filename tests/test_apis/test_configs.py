@@ -192,7 +192,7 @@ def test_option_with_an_unknown_key(small, option, hint):
 def test_config_that_does_not_exist(tmp_path):
     with pytest.raises(
         FileNotFoundError,
-        match='diffdis_tin does not exist: .* u2netp, .*diffdis_tiny; did you mean diffdis_tiny or ',
+        match='diffdis_tin does not exist: .* u2netp, .*; did you mean diffdis_tiny or ',
     ):
         load_config('diffdis_tin')
     with pytest.raises(FileNotFoundError, match=f'config {tmp_path} is a folder: expected a .py'):

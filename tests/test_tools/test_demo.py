@@ -60,8 +60,10 @@ def test_whole_demo_writes_what_it_announces(tmp_path):
     for name, scores in table.items():
         assert list(scores) == ['maxF', 'wF', 'E', 'S', 'MAE'] and name in result.stdout
     scores = json.loads((tmp_path / 'out' / 'metrics' / 'photographs.json').read_text())
-    assert list(scores) == [*names, 'DiffDIS tiny, as shipped', 'U2-Net-p, as shipped']
+    models = ['DiffDIS tiny', 'DiffDIS small', 'U2-Net-p']
+    assert list(scores) == [*names, *(f'{model}, as shipped' for model in models)]
     assert scores['U2-Net-p, as shipped']['maxF'] > 0.85
+    assert scores['DiffDIS small, as shipped']['maxF'] > 0.75
     with Image.open(tmp_path / 'out' / 'cutouts' / 'my photo.png') as cutout:
         assert cutout.size == (96, 64) and cutout.mode == 'RGBA'
     announced = result.stdout.split('synthetic images')[1]
