@@ -31,7 +31,7 @@ class GenPercept(DISBaseline):
         vae: Config of the autoencoder.
         prompt_tokens: L, tokens of the empty prompt's embedding: 2 in the second release; 77,
             padded, in the first.
-        train_timesteps: Timesteps, one of which is sampled per image in training. There is no
+        train_timesteps: Timesteps to sample from, one per image, in training. There is no
             noise; they only choose the time embedding.
         test_timestep: Timestep at inference.
         clip_channels: Whether the decoded channels are clipped before their mean is taken, as in

@@ -38,7 +38,7 @@ class Supervised(NamedTuple):
         deep: Logits of the deep branch.
         stage: Logits of the backbone's third stage.
         features: Features of the deep branch, [B, C, h, w].
-        restored: Features of which the details are restored, [B, C, h', w'].
+        restored: Features whose details are restored, [B, C, h', w'].
         restored_details: Restored details, [B, 3, h', w'].
         details: Details of the image, [B, 3, H, W].
     """
