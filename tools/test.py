@@ -125,6 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     from mmdiffdis.cli import RUN_ERRORS, one_line_errors
     from mmdiffdis.engine.launcher import set_launcher
     from mmdiffdis.utils.files import save_json
+    from mmdiffdis.utils.memory import keep_freed_memory
 
     with one_line_errors():
         config = prepare_config(args)
@@ -132,6 +133,7 @@ def main(argv: list[str] | None = None) -> None:
         runner = Runner.from_cfg(config)
         _ = runner.test_loop  # builds the data set, while mistakes are reported in one line
         load_strictly(runner, way_out='')  # a test has no use for a part
+    keep_freed_memory()
     with one_line_errors(RUN_ERRORS):
         scores = runner.test()
     if args.out is not None and is_main_process():

@@ -74,6 +74,7 @@ def train(args: argparse.Namespace) -> None:
     from mmdiffdis.engine.options import build_optimizer, check_length, check_optimizer
     from mmdiffdis.engine.resume import check_strategy, claim_work_dir, set_resume
     from mmdiffdis.utils.environment import check_compiler
+    from mmdiffdis.utils.memory import keep_freed_memory
 
     with one_line_errors():
         decided = {
@@ -115,6 +116,7 @@ def train(args: argparse.Namespace) -> None:
         _ = runner.train_loop, runner.val_loop
         if isinstance(runner, Runner):
             build_optimizer(runner)
+    keep_freed_memory()
     with one_line_errors(RUN_ERRORS):
         runner.train()
     if claim is not None:

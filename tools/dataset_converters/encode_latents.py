@@ -80,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.datasets.latents import VAE_KEY, encode_latents, encoder_hash
     from mmdiffdis.utils.files import check_writable
+    from mmdiffdis.utils.memory import keep_freed_memory
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         check_writable(args.out)
@@ -104,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
             'seed': str(args.seed),
             VAE_KEY: encoder_hash(model.vae),
         }
+        keep_freed_memory()
         latents, left_out = encode_latents(
             model.to(choose_device(args.device)).eval(),
             DATASETS.build(config.train_dataloader.dataset),
