@@ -1,6 +1,5 @@
 """Shared fixtures: a tiny DiffDIS, synthetic samples, golden numbers of the release."""
 
-import functools
 import importlib.util
 import json
 import os
@@ -145,16 +144,6 @@ default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, inte
 def training_config(model: dict, max_iters: int, flip: float = 0.0) -> str:
     """The text of a config that trains `model` on ./set/DIS-TR, too slowly to change a weight."""
     return _TRAINING_CONFIG.format(model=model, max_iters=max_iters, flip=flip)
-
-
-@pytest.fixture
-def memory_settings(monkeypatch) -> list[str]:
-    """Names the modules through which `keep_freed_memory` is called, instead of doing it."""
-    calls = []
-    for module in ('mmdiffdis.utils.memory', 'mmdiffdis.apis.inference'):
-        record = functools.partial(calls.append, module)
-        monkeypatch.setattr(f'{module}.keep_freed_memory', record)
-    return calls
 
 
 @pytest.fixture

@@ -202,7 +202,9 @@ def unused_options(
 def _load(args: argparse.Namespace, config: 'Config') -> 'DISInferencer':
     from mmdiffdis.apis import DISInferencer
     from mmdiffdis.apis.shards import local_gpu
+    from mmdiffdis.utils.memory import keep_freed_memory
 
+    keep_freed_memory()
     return DISInferencer(
         config,
         args.checkpoint,

@@ -27,7 +27,6 @@ from ..checkpoints import explain_misfits
 from ..structures import foreground_probability
 from ..utils.environment import check_compiler, is_emulated
 from ..utils.files import stem_of
-from ..utils.memory import keep_freed_memory
 from ..utils.parallel import map_ahead
 from .configs import image_transforms, load_config, with_test_options
 from .cuda_graphs import record_graphs
@@ -81,8 +80,7 @@ class DISInferencer:
         model: The segmentor.
 
     Calls of several threads may overlap. A process that is forked after torch has computed anything
-    on the CPU may wait forever in a call: start processes by 'spawn'. Building one sets how the
-    process treats freed memory, see `keep_freed_memory`.
+    on the CPU may wait forever in a call: start processes by 'spawn'.
 
     Example::
 
@@ -107,7 +105,6 @@ class DISInferencer:
         channels_last: bool = False,
         vae_slicing: bool = False,
     ) -> None:
-        keep_freed_memory()
         config = load_config(config)
         if config.get('model') is None:
             raise ValueError(f'config {config.filename} has no model')

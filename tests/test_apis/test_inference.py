@@ -61,11 +61,6 @@ def test_mask_equals_the_test_pipelines_prediction(config, stock_checkpoint):
     assert result.stem == 'b #1' and result.edge is None and not inferencer.model.training
 
 
-def test_freed_memory_is_kept(two_channels, memory_settings):
-    DISInferencer(*two_channels, device='cpu')
-    assert memory_settings
-
-
 def test_path_array_and_pillow_image_are_the_same(two_channels, tmp_path, draw_pair):
     inferencer = DISInferencer(*two_channels, device='cpu')
     rgb = draw_pair(height=33, width=47)[0]

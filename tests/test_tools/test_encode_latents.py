@@ -46,11 +46,6 @@ def losses(model, batch) -> dict[str, torch.Tensor]:
     return model(**data, mode='loss')
 
 
-def test_freed_memory_is_kept(config, memory_settings):
-    tool.main([str(config()), '--out', 'out/latents.safetensors', '--workers', '0'])
-    assert memory_settings
-
-
 @pytest.mark.parametrize('edge', [True, False])
 def test_losses_of_latents_are_those_of_images(config, edge):
     # v, because an error in epsilon is multiplied by 14.6, and latents are rounded to float16

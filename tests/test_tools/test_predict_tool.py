@@ -74,6 +74,13 @@ def test_masks_are_grey_at_the_size_of_their_images(model, photos, tmp_path, cap
     assert '2 of 2 written' in capsys.readouterr().out
 
 
+def test_freed_memory_is_kept(model, photos, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr('mmdiffdis.utils.memory.keep_freed_memory', lambda: calls.append(1))
+    assert run(model, photos, '--out', tmp_path / 'out') == 0
+    assert calls == [1]
+
+
 @pytest.mark.parametrize(('kind', 'mode'), [('cutout', 'RGBA'), ('overlay', 'RGB')])
 def test_cutout_and_overlay_show_the_image(model, photos, tmp_path, kind, mode):
     assert run(model, photos / 'b.c.png', '--out', tmp_path / 'mask') == 0

@@ -48,11 +48,6 @@ def test_scores_are_saved_with_what_they_depend_on(score, tmp_path, channels):
     assert panels == ['a.jpg', 'b #1.jpg']
 
 
-def test_freed_memory_is_kept(score, memory_settings):
-    score()
-    assert memory_settings
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('channels', [1, 2])
 def test_tta_is_recorded_and_changes_the_scores(score, channels):

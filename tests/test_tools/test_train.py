@@ -117,11 +117,6 @@ def test_trains_and_writes_to_the_default_work_dir(config, monkeypatch):
     assert saved.optim_wrapper.type in ('BFloat16OptimWrapper', 'AmpOptimWrapper')
 
 
-def test_freed_memory_is_kept(config, monkeypatch, memory_settings):
-    train(monkeypatch, config)
-    assert memory_settings
-
-
 def test_resume_finds_the_checkpoint_of_a_moved_work_dir(config, monkeypatch):
     train(monkeypatch, config, '--work-dir', 'run')
     os.rename('run', 'moved')

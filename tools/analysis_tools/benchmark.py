@@ -182,6 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmdiffdis.apis.inference import choose_device
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.utils.files import check_writable, refuse_folder_of_inputs
+    from mmdiffdis.utils.memory import keep_freed_memory
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS, MemoryError)):
         if args.repeats < 1:
@@ -202,6 +203,7 @@ def main(argv: list[str] | None = None) -> int:
         images = images or benchmarking.save_bundled_images(args.out / 'images')
         largest, ground_truth = read_images(images, args.gt)
         device = choose_device(args.device)
+        keep_freed_memory()
         # before the models are loaded, which need memory, too
         peaks = []
         for model, variant in tqdm(chosen, desc='measuring memory', unit='model'):

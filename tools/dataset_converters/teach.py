@@ -49,9 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     from mmdiffdis.apis.teaching import teach
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
     from mmdiffdis.utils.files import check_writable, printable, refuse_folder_of_inputs
+    from mmdiffdis.utils.memory import keep_freed_memory
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         refuse_folder_of_inputs(args.out, map(Path, args.photographs))
+        keep_freed_memory()
         inferencer = DISInferencer(args.config, args.checkpoint, args.device)
         check_writable(args.out / 'settings.json')
         verdicts, skipped = teach(

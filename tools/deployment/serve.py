@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     import mmdiffdis  # noqa: F401, isort: skip - first, because it reports an unsuitable MMEngine
 
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
+    from mmdiffdis.utils.memory import keep_freed_memory
 
     with one_line_errors((*BUILD_ERRORS, *RUN_ERRORS)):
         try:
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
             raise ModuleNotFoundError(f"{error}: pip install 'mmdiffdis[serve]'") from error
         from mmdiffdis.serving.models import load_models
 
+        keep_freed_memory()
         models = load_models(args.model, args.device, args.precision)
     limits = Limits(args.requests, int(args.upload * 1e6), int(args.pixels * 1e6), args.seconds)
     app = make_app(models, args.batch_size, limits)

@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     import mmdiffdis  # noqa: F401, isort: skip - first, because it reports an unsuitable MMEngine
 
     from mmdiffdis.cli import BUILD_ERRORS, RUN_ERRORS, one_line_errors
+    from mmdiffdis.utils.memory import keep_freed_memory
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # of containers, too, tidies up
     with (
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
             raise ModuleNotFoundError(f"{error}: pip install 'mmdiffdis[web]'") from error
         from mmdiffdis.serving.models import load_models
 
+        keep_freed_memory()
         models = load_models(args.model, args.device, args.precision)
         page = make_page(models, int(args.pixels * 1e6))
         page.queue(max_size=args.waiting, default_concurrency_limit=1)
