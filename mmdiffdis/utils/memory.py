@@ -1,4 +1,4 @@
-"""How the C library treats memory that is freed."""
+"""Setting of glibc, the C library: freed memory stays with the process."""
 
 import ctypes
 import os
@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     """Lets glibc keep freed memory for the next allocation instead of returning it to the system.
 
     On a CPU, PyTorch allocates and frees each feature map. By default glibc returns large blocks at
-    once, and the system clears every page of the next ones: a fifth to a third of the time of a
-    prediction (docs/benchmarks.md). Here up to 1 GiB stays with the process.
+    once, and the system clears every page of the next ones: 6 to 29 % of the time of a prediction
+    (docs/benchmarks.md). Here up to 1 GiB at the end of the heap stays with the process.
 
     It changes the whole process, so it is for programs to call, not for libraries.
 
